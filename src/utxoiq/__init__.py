@@ -1,0 +1,1 @@
+"""utxoiq: every Bitcoin block into signals and insights a person can check."""
