@@ -1,14 +1,14 @@
 """Every error utxoiq raises on purpose. Messages are one line: what, where, what to do.
 
-    UtxoiqError                      exit code 1: it was tried and it failed
-    ├── ConfigError                  exit code 2: wrong use
-    ├── InputRefused                 exit code 3: the input is not what it claims to be
-    │   ├── DecodeError              bytes that are no block, spent outputs, script or address
-    │   ├── SourceError              a folder or block directory that can't be followed
-    │   └── LabelError               an entity file that breaks its own format
-    └── StoreError                   the store can't be opened, read or written
-        ├── WrongNetwork             a store holds one network
-        └── NotLinked                a block or disconnect that does not fit the stored tip
+UtxoiqError                      exit code 1: it was tried and it failed
+├── ConfigError                  exit code 2: wrong use
+├── InputRefused                 exit code 3: the input is not what it claims to be
+│   ├── DecodeError              bytes that are no block, spent outputs, script or address
+│   ├── SourceError              a folder or block directory that can't be followed
+│   └── LabelError               an entity file that breaks its own format
+└── StoreError                   the store can't be opened, read or written
+    ├── WrongNetwork             a store holds one network
+    └── NotLinked                a block or disconnect that does not fit the stored tip
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ def _compress(builder: Any, lanes: list[tuple[Any, Any, list[Any]]]) -> list[tup
 def _message(builder: Any, address: Any, vectors: int = 4) -> list[Any]:
     swap = _functions(builder)[3]
     return [
-        builder.call(swap, [builder.load(_vector_at(builder, address, 16 * i), align=1)]) for i in range(vectors)
+        builder.call(swap, [builder.load(_vector_at(builder, address, 16 * i), align=1)])
+        for i in range(vectors)
     ]
 
 

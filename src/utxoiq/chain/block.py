@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,9 +45,9 @@ class Transactions:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """One row an output, of a block or spent by it. A script is `bytes[offset : offset + length]`."""
+    """One row an output, of a block or spent by it. A script is `data[offset : offset + length]`."""
 
-    bytes: NDArray[np.uint8]
+    data: NDArray[np.uint8]
     value: NDArray[np.int64]
     offset: NDArray[np.uint32]
     length: NDArray[np.uint32]
@@ -56,10 +56,15 @@ class Outputs:
     key: NDArray[np.uint64]
     """Of the script, to look it up by; equal keys do not prove equal scripts."""
 
+    @property
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        """All but the bytes, in the order kernels take them."""
+        return self.value, self.offset, self.length, self.type, self.key
+
     def script(self, row: int) -> bytes:
         """The output script of one row."""
         start = int(self.offset[row])
-        return self.bytes[start : start + int(self.length[row])].tobytes()
+        return self.data[start : start + int(self.length[row])].tobytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +144,26 @@ def _walk(data: NDArray[np.uint8]) -> tuple[Transactions, NDArray[np.uint32], Ou
     kind, key = np.empty(max_out, np.uint8), np.empty(max_out, np.uint64)
     info = np.zeros(3, np.int64)
     n = walk_block(
-        data, HEADER_SIZE, *per_tx, has_witness, *first, value_out, input_offset, value, *where, kind, key, info
+        data,
+        HEADER_SIZE,
+        *per_tx,
+        has_witness,
+        *first,
+        value_out,
+        input_offset,
+        value,
+        *where,
+        kind,
+        key,
+        info,
     )
     if n < 0:
         raise DecodeError("block", REASONS[n], int(info[0]))
     n_in, n_out = int(info[1]), int(info[2])
+    offset, size, stripped_size, witness_offset = per_tx[:, :n]
+    first_input, first_output = first[:, : n + 1]
     tx = Transactions(
-        *(column[:n] for column in per_tx),
-        has_witness[:n],
-        first[0, : n + 1],
-        first[1, : n + 1],
-        value_out[:n],
+        offset, size, stripped_size, witness_offset, has_witness[:n], first_input, first_output, value_out[:n]
     )
     outputs = Outputs(data, value[:n_out], where[0, :n_out], where[1, :n_out], kind[:n_out], key[:n_out])
     return tx, input_offset[:n_in], outputs
@@ -160,7 +174,9 @@ def _check_merkle_root(header: Header, txids: NDArray[np.uint8]) -> None:
     if root != header.merkle_root:
         raise DecodeError("block", "the merkle root of its transactions is not the one in its header")
     if duplicated:
-        raise DecodeError("block", "a duplicated branch in the merkle tree (CVE-2012-2459): not the block that was mined")
+        raise DecodeError(
+            "block", "a duplicated branch in the merkle tree (CVE-2012-2459): not the block that was mined"
+        )
 
 
 def _check_witness(
@@ -172,8 +188,14 @@ def _check_witness(
     if commitment is None or reserved is None:
         if tx.has_witness.any():
             raise DecodeError("block", "witness data that the coinbase does not commit to")
-        if commitment is not None and coinbase.height is not None and coinbase.height >= network.segwit_height:
-            raise DecodeError("block", "the coinbase commits to witness data that is missing: a stripped block")
+        if (
+            commitment is not None
+            and coinbase.height is not None
+            and coinbase.height >= network.segwit_height
+        ):
+            raise DecodeError(
+                "block", "the coinbase commits to witness data that is missing: a stripped block"
+            )
         return
     root, _ = hashing.merkle_root(hashing.wtxids(data, tx, txids))
     if double_sha256(root + reserved) != commitment:
@@ -186,12 +208,12 @@ def read_rest_spent(block: Block, payload: bytes) -> Spent:
     Raises DecodeError where they are malformed or do not fit the block.
     """
     data = np.frombuffer(payload, np.uint8)
-    columns, tx_value_in = _spent_columns(block)
+    outputs, tx_value_in = _spent_outputs(block, data)
     info = np.zeros(3, np.int64)
-    code = read_spenttxouts(data, block.tx.first_input, block.n_tx, *columns, tx_value_in, info)
+    code = read_spenttxouts(data, block.tx.first_input, block.n_tx, *outputs.columns, tx_value_in, info)
     if code < 0:
         raise DecodeError("spent outputs", REASONS[code], int(info[0]))
-    return Spent(Outputs(data, *columns), tx_value_in, None, None)
+    return Spent(outputs, tx_value_in, None, None)
 
 
 def read_undo_spent(block: Block, payload: bytes) -> Spent:
@@ -199,42 +221,44 @@ def read_undo_spent(block: Block, payload: bytes) -> Spent:
 
     Raises DecodeError where they are malformed or do not fit the block.
     """
-    data = np.frombuffer(payload, np.uint8)
-    columns, tx_value_in = _spent_columns(block)
     n_in = len(block.input_offset)
     arena = np.empty(len(payload) * 67 // 33 + 67, np.uint8)
+    outputs, tx_value_in = _spent_outputs(block, arena)
     height, is_coinbase = np.empty(n_in, np.int32), np.empty(n_in, np.uint8)
     to_solve, info = np.empty(n_in, np.uint32), np.zeros(3, np.int64)
     code = read_undo(
-        data, block.tx.first_input, block.n_tx, arena, *columns, height, is_coinbase, tx_value_in, to_solve, info
-    )
+        np.frombuffer(payload, np.uint8), block.tx.first_input, block.n_tx, arena, *outputs.columns, height, is_coinbase,
+        tx_value_in, to_solve, info,
+    )  # fmt: skip
     if code < 0:
         raise DecodeError("undo data", REASONS[code], int(info[0]))
-    outputs = Outputs(arena, *columns)
     _solve_uncompressed_keys(outputs, to_solve[: int(info[1])])
     return Spent(outputs, tx_value_in, height, is_coinbase)
 
 
-def _spent_columns(block: Block) -> tuple[tuple[NDArray[np.generic], ...], NDArray[np.int64]]:
+def _spent_outputs(block: Block, data: NDArray[np.uint8]) -> tuple[Outputs, NDArray[np.int64]]:
+    """Columns for a kernel to fill: one row an input, and the total of each transaction."""
     n_in = len(block.input_offset)
-    where = np.empty((2, n_in), np.uint32)
-    columns = (np.empty(n_in, np.int64), *where, np.empty(n_in, np.uint8), np.empty(n_in, np.uint64))
-    return columns, np.empty(block.n_tx, np.int64)
+    offset, length = np.empty((2, n_in), np.uint32)
+    outputs = Outputs(
+        data, np.empty(n_in, np.int64), offset, length, np.empty(n_in, np.uint8), np.empty(n_in, np.uint64)
+    )
+    return outputs, np.empty(block.n_tx, np.int64)
 
 
 def _solve_uncompressed_keys(outputs: Outputs, rows: NDArray[np.uint32]) -> None:
     """Core stores an uncompressed key as x and the parity of y; put the whole key back."""
     for row in rows.tolist():
         at = int(outputs.offset[row])
-        odd = int(outputs.bytes[at + 1]) & 1
-        y = lift_x(int.from_bytes(outputs.bytes[at + 2 : at + 34].tobytes(), "big"), odd)
+        odd = int(outputs.data[at + 1]) & 1
+        y = lift_x(int.from_bytes(outputs.data[at + 2 : at + 34].tobytes(), "big"), odd)
         if y is None:
             raise DecodeError("undo data", "a compressed public key that is no point of the curve")
-        outputs.bytes[at + 1] = 4
-        outputs.bytes[at + 34 : at + 66] = np.frombuffer(y.to_bytes(32, "big"), np.uint8)
+        outputs.data[at + 1] = 4
+        outputs.data[at + 34 : at + 66] = np.frombuffer(y.to_bytes(32, "big"), np.uint8)
     if len(rows):
         keys = np.empty(len(rows), np.uint64)
-        script_keys(outputs.bytes, outputs.offset[rows], outputs.length[rows], len(rows), keys)
+        script_keys(outputs.data, outputs.offset[rows], outputs.length[rows], len(rows), keys)
         outputs.key[rows] = keys
 
 

@@ -42,7 +42,11 @@ class Coinbase:
         text = self.script_sig.decode("utf-8", errors="replace")
         runs, run = [], ""
         for character in text + "\0":
-            if character.isprintable() and character != "\ufffd" and unicodedata.category(character)[0] != "C":
+            if (
+                character.isprintable()
+                and character != "\ufffd"
+                and unicodedata.category(character)[0] != "C"
+            ):
                 run += character
                 continue
             if len(run.strip()) >= 4:
@@ -52,7 +56,12 @@ class Coinbase:
 
 
 def read_coinbase(
-    raw: bytes, tx: Transactions, outputs: Outputs, input_offset: NDArray[np.uint32], network: Network, version: int
+    raw: bytes,
+    tx: Transactions,
+    outputs: Outputs,
+    input_offset: NDArray[np.uint32],
+    network: Network,
+    version: int,
 ) -> Coinbase:
     """The coinbase of a walked block. Raises DecodeError for a script outside 2 to 100 bytes (consensus)."""
     at = int(input_offset[0]) + 36

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
     from utxoiq.chain.block import Transactions
 
-if has_sha_ni():
+SHA_NI = has_sha_ni()
+if SHA_NI:
     from utxoiq.chain._hash import hash_transactions, merkle_in_place
-else:
-    hash_transactions = None
 
 
 def txids(raw: NDArray[np.uint8], tx: Transactions) -> NDArray[np.uint8]:
@@ -36,7 +35,7 @@ def wtxids(raw: NDArray[np.uint8], tx: Transactions, txids: NDArray[np.uint8]) -
 
 def merkle_root(leaves: NDArray[np.uint8]) -> tuple[bytes, bool]:
     """The merkle root over `leaves`, shape (n, 32), and whether a duplicated branch (CVE-2012-2459) was seen."""
-    if hash_transactions is None:
+    if not SHA_NI:
         return _merkle_by_hashlib([leaf.tobytes() for leaf in leaves])
     nodes = np.empty(32 * (len(leaves) + 1), np.uint8)
     nodes[:-32] = leaves.reshape(-1)
@@ -47,7 +46,7 @@ def merkle_root(leaves: NDArray[np.uint8]) -> tuple[bytes, bool]:
 def _hash_all(
     raw: NDArray[np.uint8], tx: Transactions, whole: bool, ids: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    if hash_transactions is None:
+    if not SHA_NI:
         return _hash_all_by_hashlib(raw, tx, whole, ids)
     largest = (int(tx.size.max()) + 9 + 63) // 64 * 64
     scratch, states = np.empty(2 * largest, np.uint8), np.empty(16, np.uint32)

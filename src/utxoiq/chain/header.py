@@ -47,7 +47,7 @@ def read_header(raw: bytes, pow_limit: int | None = None) -> Header:
     block_hash = Hash256(double_sha256(bytes(raw[:SIZE])))
     header = Header(version, Hash256(prev), root, time, bits, nonce, block_hash)
     target = header.target
-    if not 0 < target or (pow_limit is not None and target > pow_limit):
+    if not target > 0 or (pow_limit is not None and target > pow_limit):
         raise DecodeError("block", f"a target this network does not allow (bits {bits:08x})", 72)
     if int.from_bytes(block_hash, "little") > target:
         raise DecodeError("block", f"hash {block_hash} does not meet its own target: no proof of work")

@@ -1,0 +1,134 @@
+"""Label sets: entities with their scripts and tags, each label with source, confidence and date of evidence.
+
+A file has one entity a line (JSON): `id`, `name`, `kind`, and where known `ticker`, `tags` (literal substrings of a
+coinbase script), `known_holdings` {sat, as_of, source}, `labels` [{source, confidence, as_of, addresses}].
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from utxoiq.chain.address import script_of
+from utxoiq.chain.network import NETWORKS, Network
+from utxoiq.errors import DecodeError, LabelError
+
+Kind = Literal["exchange", "mining_pool", "treasury", "etf", "government"]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Addresses ascribed to an entity by one source. `as_of` is the date of the evidence, not of its validity."""
+
+    source: str
+    confidence: Literal["high", "medium", "low"]
+    as_of: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """Somebody: an exchange, a pool, a company. `tags` are what it writes into coinbases."""
+
+    id: str
+    name: str
+    kind: Kind
+    ticker: str | None
+    tags: tuple[str, ...]
+    known_holdings: dict[str, Any] | None
+    labels: tuple[Label, ...]
+
+    @property
+    def addresses(self) -> list[str]:
+        return [address for label in self.labels for address in label.addresses]
+
+
+class LabelSet:
+    """A versioned set of entities. `owner_of` maps a script to its entity; a script of two owners has none.
+
+    `conflicts` are (address, first id, second id). Raises LabelError for an address that is not of `network`.
+    """
+
+    def __init__(self, entities: tuple[Entity, ...], version: str, network: Network) -> None:
+        self.entities = {entity.id: entity for entity in entities}
+        self.version, self.network = version, network
+        self.conflicts: list[tuple[str, str, str]] = []
+        self._owners: dict[bytes, str] = {}
+        for entity in entities:
+            for address in entity.addresses:
+                self._add(address, entity)
+        for address, _, _ in self.conflicts:
+            self._owners.pop(script_of(address, network), None)
+
+    def _add(self, address: str, entity: Entity) -> None:
+        try:
+            script = script_of(address, self.network)
+        except DecodeError as error:
+            raise LabelError(f"entity {entity.id}: {error}") from error
+        owner = self._owners.setdefault(script, entity.id)
+        if owner != entity.id:
+            self.conflicts.append((address, owner, entity.id))
+
+    def owner_of(self, script: bytes) -> Entity | None:
+        """The one entity a script is ascribed to, None where there is none or more than one."""
+        owner = self._owners.get(script)
+        return self.entities[owner] if owner else None
+
+    def of_kind(self, kind: Kind) -> list[Entity]:
+        return [entity for entity in self.entities.values() if entity.kind == kind]
+
+
+def read_labels(text: str, network: Network, name: str) -> LabelSet:
+    """A label set from its file's text; `name` goes into messages. Raises LabelError with the line."""
+    entities = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            entities.append(_entity(json.loads(line)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise LabelError(f"{name} line {number}: not an entity ({error!r})") from error
+    if len({entity.id for entity in entities}) != len(entities):
+        raise LabelError(f"{name}: an entity id appears twice")
+    return LabelSet(tuple(entities), _version(text, entities), network)
+
+
+def _version(text: str, entities: list[Entity]) -> str:
+    newest = max((label.as_of for entity in entities for label in entity.labels), default="none")
+    return f"{newest}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _entity(row: dict[str, Any]) -> Entity:
+    if row["kind"] not in get_args(Kind):
+        raise ValueError(f"unknown kind {row['kind']!r}")
+    labels = tuple(
+        Label(label["source"], label["confidence"], label["as_of"], tuple(label["addresses"]))
+        for label in row.get("labels", ())
+    )
+    return Entity(
+        row["id"], row["name"], row["kind"], row.get("ticker"), tuple(row.get("tags", ())), row.get("known_holdings"),
+        labels,
+    )  # fmt: skip
+
+
+@cache
+def packaged_labels() -> LabelSet:
+    """The labels that come with utxoiq: mainnet, from public sources named in each."""
+    text = resources.files("utxoiq.entities").joinpath("data/labels.jsonl").read_text("utf-8")
+    return read_labels(text, NETWORKS["main"], "packaged labels")
+
+
+def labels_for(network: Network, path: Path | None = None) -> LabelSet:
+    """The labels to use on a network: of `path`, or else the packaged ones on mainnet and none elsewhere.
+
+    Raises LabelError for a file that can't be read or used.
+    """
+    if path is not None:
+        try:
+            return read_labels(path.read_text("utf-8"), network, path.name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise LabelError(f"{path}: can't be read ({error})") from error
+    return packaged_labels() if network.name == "main" else LabelSet((), "none", network)

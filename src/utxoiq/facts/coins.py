@@ -1,0 +1,96 @@
+"""What was spent: script types, coin age, and the transactions that moved most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from utxoiq.chain._script import N_TYPES
+from utxoiq.chain.scripts import ScriptType
+from utxoiq.facts._sums import sum_outputs
+from utxoiq.units import COIN
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from utxoiq.chain.block import Block, Outputs, Spent
+    from utxoiq.facts.fees import Fees
+
+LARGE_TRANSFER = 100 * COIN
+"""Satoshis a transaction must move to be listed."""
+MOST_TRANSFERS = 20
+SECONDS_A_DAY = 86_400
+
+
+def type_sums(outputs: Outputs, begin: int, end: int) -> tuple[dict[str, list[int]], NDArray[np.int64]]:
+    """Type -> [outputs, sat] over rows begin..end; and [UTXO bytes, those of spendable ones, spendable outputs]."""
+    count, value, sums = np.zeros(N_TYPES, np.int64), np.zeros(N_TYPES, np.int64), np.zeros(3, np.int64)
+    sum_outputs(
+        outputs.data, outputs.value, outputs.offset, outputs.length, outputs.type, begin, end, count, value, sums
+    )
+    return {str(ScriptType(i)): [int(count[i]), int(value[i])] for i in range(N_TYPES) if count[i]}, sums
+
+
+def coin_age(block: Block, spent: Spent, height: int | None) -> dict[str, Any]:
+    """`coin_blocks_destroyed`, `coin_days_destroyed`, `oldest_coin`: None wherever a height or time is unknown."""
+    unknown = {"coin_blocks_destroyed": None, "coin_days_destroyed": None, "oldest_coin": None}
+    if len(block.input_offset) == 1:
+        return {"coin_blocks_destroyed": 0, "coin_days_destroyed": 0.0, "oldest_coin": None}
+    if spent.height is None or height is None or (spent.height[1:] < 0).any():
+        return unknown
+    value = spent.outputs.value[1:]
+    age = height - spent.height[1:].astype(np.int64)
+    oldest = int(age.argmax())
+    spender = int(np.searchsorted(block.tx.first_input, oldest + 1, side="right")) - 1
+    return {
+        "coin_blocks_destroyed": exact_dot(value, age),
+        "coin_days_destroyed": _days(block, spent),
+        "oldest_coin": {
+            "txid": str(block.txid(spender)),
+            "value": int(value[oldest]),
+            "age_blocks": int(age[oldest]),
+        },
+    }
+
+
+def _days(block: Block, spent: Spent) -> float | None:
+    if spent.time is None or (spent.time[1:] < 0).any():
+        return None
+    seconds = np.maximum(block.header.time - spent.time[1:], 0)
+    return round(exact_dot(spent.outputs.value[1:], seconds) / (COIN * SECONDS_A_DAY), 8)
+
+
+def exact_dot(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
+    """The sum of a x b as an exact integer, for a < 2**51 (all money) and b < 2**30 (blocks, or seconds in 34 years)."""
+    starts = np.arange(0, len(a), 64)
+    high, low = np.add.reduceat((a >> 26) * b, starts), np.add.reduceat((a & 0x3FFFFFF) * b, starts)
+    return (sum(high.tolist()) << 26) + sum(low.tolist())
+
+
+def large_transfers(block: Block, spent: Spent, fees: Fees) -> list[dict[str, Any]]:
+    """The transactions that moved at least 100 BTC to scripts they did not spend from, largest first, at most 20.
+
+    Change to a script among the transaction's own inputs is certain change and taken off; change to a fresh script
+    can't be told from a payment, so `moved` is an upper bound of what changed hands.
+    """
+    found = []
+    for t in (np.flatnonzero(block.tx.value_out[1:] >= LARGE_TRANSFER) + 1).tolist():
+        change = _change(block, spent, t)
+        moved = int(block.tx.value_out[t]) - change
+        if moved >= LARGE_TRANSFER:
+            found.append({"txid": str(block.txid(t)), "moved": moved, "change": change, "fee": int(fees.fee[t])})
+    return sorted(found, key=lambda transfer: (-transfer["moved"], transfer["txid"]))[:MOST_TRANSFERS]
+
+
+def _change(block: Block, spent: Spent, t: int) -> int:
+    """Satoshis transaction t pays back to scripts it spends from; keys find candidates, whole scripts decide."""
+    inputs = range(int(block.tx.first_input[t]), int(block.tx.first_input[t + 1]))
+    begin, end = int(block.tx.first_output[t]), int(block.tx.first_output[t + 1])
+    candidates = np.flatnonzero(np.isin(block.outputs.key[begin:end], spent.outputs.key[inputs.start : inputs.stop]))
+    if not len(candidates):
+        return 0
+    own = {spent.outputs.script(row) for row in inputs}
+    return sum(
+        int(block.outputs.value[row]) for row in (candidates + begin).tolist() if block.outputs.script(row) in own
+    )

@@ -1,0 +1,277 @@
+"""What passes between the parts. Plain frozen records; importing this imports neither NumPy nor a kernel."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID, uuid5
+
+if TYPE_CHECKING:
+    from utxoiq.chain.block import Block, Spent
+    from utxoiq.chain.hashes import Hash256
+    from utxoiq.chain.network import Network
+
+FACTS_VERSION = 1
+"""Raised whenever the same bytes would give other facts."""
+
+NAMESPACE = UUID("5f1c3a52-6f0e-5d1b-9a70-75747869710a")
+
+SignalType = Literal["mempool", "exchange", "miner", "whale", "treasury", "predictive"]
+
+Json = Any
+
+
+def canonical_json(value: Json) -> str:
+    """The one spelling of a JSON value that ids and digests are made from."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockData:
+    """A decoded block with what its source knows beside it."""
+
+    block: Block
+    height: int | None
+    spent: Spent | None
+    """None where the source has no spent outputs, or can't tell which they are."""
+    prior_times: tuple[int, ...] | None
+    """Unix times of the (up to ten) headers before it, oldest first; None where an ancestor is missing."""
+    source: str
+    mempool: None = None
+
+    @property
+    def block_hash(self) -> Hash256:
+        return self.block.block_hash
+
+    @property
+    def prev_hash(self) -> Hash256:
+        return self.block.header.prev_hash
+
+    @property
+    def network(self) -> Network:
+        return self.block.network
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The best chain grew by this block, whose parent was its tip."""
+
+    block: BlockData
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The tip was taken off the best chain."""
+
+    block_hash: Hash256
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFacts:
+    """What one block did. Amounts in sat, sizes in bytes, times in Unix seconds UTC; None is unknown, never zero.
+
+    The fields of Bitcoin Core's `getblockstats` come first, under its names and with its values (the coinbase is
+    left out of all but `txs`, `outs` and the `utxo_*` fields; feerates are cut to whole sat/vB). Then our own;
+    names ending in `_kvb` are integer sat/kvB.
+    """
+
+    blockhash: str
+    height: int | None
+    time: int
+    mediantime: int | None
+    txs: int
+    ins: int
+    outs: int
+    subsidy: int | None
+    total_out: int
+    total_size: int
+    total_weight: int
+    swtxs: int
+    swtotal_size: int
+    swtotal_weight: int
+    avgtxsize: int
+    mediantxsize: int
+    mintxsize: int
+    maxtxsize: int
+    utxo_increase: int
+    utxo_increase_actual: int | None
+    utxo_size_inc: int | None
+    utxo_size_inc_actual: int | None
+    totalfee: int | None
+    avgfee: int | None
+    medianfee: int | None
+    minfee: int | None
+    maxfee: int | None
+    avgfeerate: int | None
+    minfeerate: int | None
+    maxfeerate: int | None
+    feerate_percentiles: list[int] | None
+
+    network: str
+    previousblockhash: str
+    merkleroot: str
+    version: int
+    bits: str
+    size: int
+    weight: int
+    feerate_percentiles_kvb: list[int] | None
+    """10, 25, 50, 75, 90 % by weight, each transaction by itself."""
+    package_feerate_percentiles_kvb: list[int] | None
+    """The same with each transaction at the feerate of its in-block package (CPFP)."""
+    packages: int | None
+    """In-block packages of two transactions and more."""
+    top_fee: dict[str, Json] | None
+    """The largest fee: txid, fee, feerate_kvb; None where fees are unknown or there are none."""
+    output_types: dict[str, list[int]]
+    """Script type -> [outputs, sat], the coinbase's included."""
+    spent_types: dict[str, list[int]] | None
+    coinbase_value: int
+    """What the coinbase claims."""
+    coinbase_unclaimed: int | None
+    """Subsidy + fees - claim: satoshis its miner left to nobody."""
+    coinbase_tag: str
+    """Readable text of the coinbase script: what a miner chose to write."""
+    coinbase_payouts: list[list[Json]]
+    """The first ten payouts: [address or script hex, sat]."""
+    pool: str | None
+    """Entity id of the pool the block is attributed to."""
+    pool_name: str | None
+    pool_by: str | None
+    """`payout_address` or `tag`."""
+    coin_blocks_destroyed: int | None
+    """Sum of sat x blocks since each spent coin was made."""
+    coin_days_destroyed: float | None
+    """Sum of BTC x days since each spent coin was made, by block times."""
+    oldest_coin: dict[str, Json] | None
+    """The oldest coin spent: txid of the spender, value, age_blocks."""
+    large_transfers: list[dict[str, Json]] | None
+    """Transactions that moved 100 BTC and more to other scripts than they spent: txid, moved, change, fee."""
+    labels_version: str
+    facts_version: int = FACTS_VERSION
+    simulated: bool = False
+
+    def as_dict(self) -> dict[str, Json]:
+        """All fields in order, as JSON values."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Json]) -> BlockFacts:
+        """The facts `as_dict` gave. Raises TypeError for unknown or missing fields."""
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something measured, dated, evidenced and unusual in one block. Built by `Signal.derive`, which names it."""
+
+    signal_id: str
+    signal_type: SignalType
+    kind: str
+    subject: str
+    """Whom or what it is about: an entity id, a txid, or `chain`."""
+    block_height: int | None
+    block_hash: str
+    confidence: float
+    """A probability; `confidence_basis` says of what and on how many cases it rests."""
+    confidence_basis: dict[str, Json]
+    metadata: dict[str, Json]
+    evidence: dict[str, list[str]]
+    created_at: int
+    """Block time, Unix seconds UTC."""
+    model_version: str
+    inputs: dict[str, Json]
+    """Digest and versions of all the processor saw."""
+    simulated: bool = False
+    correlation_id: str = ""
+    recorded_at: int | None = None
+    processed: bool = False
+    processed_at: int | None = None
+
+    @classmethod
+    def derive(cls, **values: Any) -> Signal:
+        """A signal with the id its content gives it: doing the work twice gives the same one."""
+        name = [values[k] for k in ("block_hash", "signal_type", "kind", "subject", "model_version")]
+        name.append(values["inputs"]["digest"])
+        return cls(signal_id=str(uuid5(NAMESPACE, canonical_json(name))), **values)
+
+    def content(self) -> dict[str, Json]:
+        """All that replaying the recorded inputs must give again, to the byte."""
+        passing = {"correlation_id", "recorded_at", "processed", "processed_at"}
+        return {k: v for k, v in asdict(self).items() if k not in passing}
+
+
+@dataclass(frozen=True, slots=True)
+class Insight:
+    """What a signal means, in words whose every number, name and date came from the signal."""
+
+    insight_id: str
+    signal_id: str
+    category: SignalType
+    headline: str
+    summary: str
+    confidence: float
+    confidence_explanation: str
+    evidence: dict[str, list[Json]]
+    """block_heights, transaction_ids."""
+    provider: str
+    model: str
+    prompt_version: str
+    grounded: bool
+    created_at: int
+    """Block time, Unix seconds UTC."""
+    simulated: bool = False
+    chart_url: str | None = None
+    retracted_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The tip a store has reached."""
+
+    block_hash: str
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRecord:
+    """All that one block leaves behind, committed together or not at all."""
+
+    block: BlockData
+    facts: BlockFacts
+    signals: tuple[Signal, ...]
+    insights: tuple[Insight, ...]
+    cursor: Cursor | None
+    """Where the store stands afterwards; None for an island, which moves no tip."""
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PersistenceResult:
+    """How a write went. `written` counts rows that were not there before."""
+
+    success: bool
+    written: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """How a block went. On failure nothing of it was written and the block waits."""
+
+    success: bool
+    block_height: int | None
+    signals: list[Signal]
+    correlation_id: str
+    timing_metrics: dict[str, float]
+    """signal_generation_ms, signal_persistence_ms, total_duration_ms."""
+    insights: list[Insight] = field(default_factory=list)
+    error: str | None = None
+
+
+def digest(value: Json) -> str:
+    """SHA-256 over the canonical JSON, as hex."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

@@ -1,0 +1,158 @@
+"""A recorded folder: one file a block (`.blk` or `.blk.gz`), with `.spent` or `.undo` beside it where known.
+
+A name like `main_0277647_b1e052a8.blk.gz` tells network, height and the last eight digits of the hash; they are
+checked against the bytes. Blocks need not follow each other.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from utxoiq.chain.block import Block, Spent, decode_block, read_rest_spent, read_undo_spent
+from utxoiq.chain.hashes import Hash256
+from utxoiq.chain.header import SIZE as HEADER_SIZE
+from utxoiq.chain.header import Header, read_header
+from utxoiq.chain.links import check_spent, in_block_sources
+from utxoiq.chain.network import NETWORKS, Network
+from utxoiq.errors import DecodeError, SourceError
+from utxoiq.models import BlockData, Connected, Cursor
+from utxoiq.sources.base import MEDIAN_TIME_ANCESTORS
+from utxoiq.sources.undo import NOTHING_SPENT
+
+NAME = re.compile(r"(?P<network>[a-z]+\d?)_(?P<height>\d+|unknown)_(?P<hash>[0-9a-f]{8})")
+SUFFIXES = (".blk", ".blk.gz")
+
+
+class Recording(NamedTuple):
+    """One block file and what its name says."""
+
+    path: Path
+    network: Network
+    height: int | None
+    hash_end: str
+
+
+class RecordedFolder:
+    """The blocks of a folder, by network and height, those of unknown height last.
+
+    Raises SourceError for a folder without block files or, where `network` is given, without any of that network.
+    """
+
+    def __init__(self, folder: Path, network: Network | None = None) -> None:
+        """`network`: take only its blocks; files whose name tells none count as its, or else as main."""
+        self.folder = folder
+        paths = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
+        found = [_recording(path, network or NETWORKS["main"]) for path in paths]
+        self._recordings = [r for r in found if network is None or r.network is network]
+        if not self._recordings:
+            raise SourceError(
+                f"{folder}: no block files (*.blk, *.blk.gz)" + (f" of {network.name}" if network else "")
+            )
+        self._recordings.sort(key=lambda r: (r.network.name, r.height is None, r.height or 0, r.path.name))
+        self.networks = tuple(dict.fromkeys(r.network.name for r in self._recordings))
+
+    @property
+    def network(self) -> Network:
+        """The one network of the folder. Raises SourceError where there are several."""
+        if len(self.networks) > 1:
+            raise SourceError(
+                f"{self.folder}: blocks of {' and '.join(self.networks)}; choose one with --network"
+            )
+        return self._recordings[0].network
+
+    def blocks(self) -> Iterator[BlockData]:
+        """Every block in order. Raises DecodeError for one that is not what it claims to be."""
+        return map(self._read, self._recordings)
+
+    def tip(self) -> Cursor | None:
+        """The highest block, None where no height is known."""
+        known = [r for r in self._recordings if r.height is not None]
+        if not known:
+            return None
+        block = self._read(known[-1])
+        return Cursor(str(block.block_hash), known[-1].height or 0)
+
+    def block_at(self, height: int) -> BlockData:
+        """The block recorded for `height`. Raises SourceError where there is none."""
+        for recording in self._recordings:
+            if recording.height == height:
+                return self._read(recording)
+        raise SourceError(f"{self.folder}: no block of height {height}")
+
+    def count_from(self, cursor: Cursor | None) -> int:  # noqa: ARG002
+        """How many steps `follow` will emit."""
+        return len(self._recordings)
+
+    async def follow(self, cursor: Cursor | None) -> AsyncIterator[Connected]:  # noqa: ARG002
+        """Every block, whatever the cursor: they are apart from each other, and a store knows those it has."""
+        for recording in self._recordings:
+            yield Connected(self._read(recording))
+
+    def _read(self, recording: Recording) -> BlockData:
+        try:
+            block = decode_block(_bytes_of(recording.path), recording.network)
+            height = _height(recording, block)
+            spent = _spent(recording.path, block)
+        except DecodeError as error:
+            raise DecodeError(f"{recording.path.name}: {error.what}", error.reason, error.offset) from error
+        return BlockData(block, height, spent, self._prior_times(block), "recorded-folder")
+
+    @cached_property
+    def _parents(self) -> dict[Hash256, Header]:
+        headers = (read_header(_bytes_of(r.path, HEADER_SIZE), r.network.pow_limit) for r in self._recordings)
+        return {header.block_hash: header for header in headers}
+
+    def _prior_times(self, block: Block) -> tuple[int, ...] | None:
+        times: list[int] = []
+        header = block.header
+        while len(times) < MEDIAN_TIME_ANCESTORS and header.block_hash != block.network.genesis:
+            if header.prev_hash not in self._parents:
+                return None
+            header = self._parents[header.prev_hash]
+            times.append(header.time)
+        return tuple(reversed(times))
+
+
+def _recording(path: Path, otherwise: Network) -> Recording:
+    match = NAME.fullmatch(path.name.removesuffix(".gz").removesuffix(".blk"))
+    if match is None or match["network"] not in NETWORKS:
+        return Recording(path, otherwise, None, "")
+    height = None if match["height"] == "unknown" else int(match["height"])
+    return Recording(path, NETWORKS[match["network"]], height, match["hash"])
+
+
+def _height(recording: Recording, block: Block) -> int | None:
+    if not str(block.block_hash).endswith(recording.hash_end):
+        raise DecodeError("block", f"has hash {block.block_hash}, which the file name denies")
+    if block.block_hash == block.network.genesis:
+        return 0
+    told = block.coinbase.height
+    if told is not None and recording.height is not None and told != recording.height:
+        raise DecodeError("block", f"says it has height {told}, the file name says {recording.height}")
+    return recording.height if told is None else told
+
+
+def _spent(path: Path, block: Block) -> Spent | None:
+    stem = path.name.removesuffix(".gz").removesuffix(".blk")
+    for suffix, read in ((".undo", read_undo_spent), (".spent", read_rest_spent)):
+        for packed in ("", ".gz"):
+            beside = path.with_name(stem + suffix + packed)
+            if beside.exists():
+                spent = read(block, _bytes_of(beside))
+                check_spent(block, spent, in_block_sources(block))
+                return spent
+    return read_undo_spent(block, NOTHING_SPENT) if block.n_tx == 1 else None
+
+
+def _bytes_of(path: Path, size: int = -1) -> bytes:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return file.read(size)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"{path}: can't be read ({error})") from error
