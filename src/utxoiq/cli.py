@@ -1,0 +1,229 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from utxoiq.errors import UtxoiqError
+
+if TYPE_CHECKING:
+    from utxoiq.entities.labels import LabelSet
+    from utxoiq.persistence.sqlite import SqliteStore
+    from utxoiq.pipeline.scan import ScanResult
+    from utxoiq.sources.base import BlockSource
+
+app = typer.Typer(
+    help="Every Bitcoin block into signals, and insights a person can check.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+entities_app = typer.Typer(help="Who is who: labelled entities, with the source of each label.", no_args_is_help=True)
+app.add_typer(entities_app, name="entities")
+
+BlocksPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATH", help="A Bitcoin Core blocks directory, a folder of *.blk[.gz] files, or one of them."
+    ),
+]
+Db = Annotated[str, typer.Option("--db", envvar="UTXOIQ_DB", help="The store, sqlite:///FILE.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many rows.")]
+NetworkName = Annotated[
+    str | None, typer.Option("--network", help="main, test3, test4, signet or regtest: only blocks of this network.")
+]
+Labels = Annotated[Path | None, typer.Option("--labels", help="A label file instead of the packaged one.")]
+Retracted = Annotated[bool, typer.Option("--retracted", help="Also what no longer holds, with the reason.")]
+DEFAULT_DB = "sqlite:///utxoiq.db"
+EVERYTHING = 1 << 62
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 1 failed, 2 wrong use, 3 input refused."""
+    try:
+        app()
+    except UtxoiqError as error:
+        typer.echo(f"utxoiq: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+@app.command()
+def facts(
+    path: BlocksPath,
+    as_json: AsJson = False,
+    limit: Limit = EVERYTHING,
+    network: NetworkName = None,
+    labels: Labels = None,
+) -> None:
+    """Facts of every block at PATH: Bitcoin Core's getblockstats fields, and more. Unknown is null."""
+    from utxoiq.entities.labels import labels_for
+    from utxoiq.facts.compute import compute_facts
+    from utxoiq.show import facts_table, json_lines, progress
+    from utxoiq.sources.open import open_source
+
+    source = open_source(path, network)
+    total = min(limit, len(source))
+    with progress("facts", total) as step:
+        rows = (compute_facts(block, labels_for(block.network, labels)).as_dict() for block in source.blocks())
+        (json_lines if as_json else facts_table)(_counted(islice(rows, total), step))
+
+
+@app.command()
+def scan(
+    path: BlocksPath,
+    db: Db = DEFAULT_DB,
+    as_json: AsJson = False,
+    limit: Limit = 20,
+    network: NetworkName = None,
+    labels: Labels = None,
+) -> None:
+    """Follow PATH from where the store stands to its tip: facts, signals and insights, block by block."""
+    from utxoiq.persistence import open_store, reads
+    from utxoiq.show import insight_feed, json_lines
+    from utxoiq.sources.open import open_source
+
+    source = open_source(path, network)
+    store = open_store(db)
+    result = _scan(source, store, _labels_of(source, labels))
+    for name, position, size in getattr(source, "skipped", ()):
+        typer.echo(f"utxoiq: {name}: {size:,} bytes from byte {position:,} hold no block, passed over", err=True)
+    tip = store.cursor()
+    if as_json:
+        summary = {"connected": result.connected, "disconnected": result.disconnected, "signals": result.signals}
+        json_lines(
+            [
+                summary
+                | {
+                    "insights": len(result.insights),
+                    "tip": tip.block_hash if tip else None,
+                    "height": tip.height if tip else None,
+                }
+            ]
+        )
+        return
+    if result.connected:
+        insight_feed(reads.insights(store, limit), "Nothing unusual.")
+    typer.echo(
+        f"{result.connected} blocks connected, {result.disconnected} disconnected, {result.signals} signals, "
+        f"{len(result.insights)} insights; tip {tip.height if tip else 'none'}, store {db}"
+    )
+
+
+@app.command()
+def signals(db: Db = DEFAULT_DB, as_json: AsJson = False, limit: Limit = 50, retracted: Retracted = False) -> None:
+    """The newest signals of the store."""
+    from utxoiq.persistence import open_store, reads
+    from utxoiq.show import json_lines, signal_table
+
+    rows = reads.signals(open_store(db, must_exist=True), limit, retracted=retracted)
+    json_lines(rows) if as_json else signal_table(rows, "No signals.")
+
+
+@app.command()
+def insights(db: Db = DEFAULT_DB, as_json: AsJson = False, limit: Limit = 20, retracted: Retracted = False) -> None:
+    """The newest insights of the store, with their evidence."""
+    from utxoiq.persistence import open_store, reads
+    from utxoiq.show import insight_feed, json_lines
+
+    rows = reads.insights(open_store(db, must_exist=True), limit, retracted=retracted)
+    json_lines(rows) if as_json else insight_feed(rows, "No insights.")
+
+
+@app.command()
+def verify(
+    signal_id: Annotated[str, typer.Argument(metavar="ID", help="A signal's id, or the beginning of it.")],
+    source: Annotated[Path, typer.Option("--source", help="Where the raw blocks are.")],
+    db: Db = DEFAULT_DB,
+    as_json: AsJson = False,
+    network: NetworkName = None,
+    labels: Labels = None,
+) -> None:
+    """Derive a signal again from raw bytes: equal (exit 0), different (1), or cannot tell (3)."""
+    from utxoiq.persistence import open_store, reads
+    from utxoiq.pipeline.verify import verify as verify_signal
+    from utxoiq.show import json_lines
+    from utxoiq.sources.open import open_source
+
+    store = open_store(db, must_exist=True)
+    stored = reads.signal(store, signal_id)
+    if stored is None:
+        raise UtxoiqError(f"no signal, or more than one, begins with {signal_id}: see `utxoiq signals --db {db}`")
+    blocks = open_source(source, network or store.network)
+    verdict = asyncio.run(verify_signal(stored, blocks, _labels_of(blocks, labels)))
+    if as_json:
+        json_lines([{"signal_id": stored.signal_id, "verdict": verdict.verdict, "reason": verdict.reason}])
+    else:
+        typer.echo(f"{verdict.verdict}: {verdict.reason}")
+    sys.exit({"equal": 0, "different": 1, "cannot tell": 3}[verdict.verdict])
+
+
+@entities_app.command("list")
+def entities_list(
+    as_json: AsJson = False,
+    limit: Limit = EVERYTHING,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="exchange, mining_pool, treasury, etf or government.")
+    ] = None,
+    labels: Labels = None,
+) -> None:
+    """The labelled entities."""
+    from utxoiq.chain.network import NETWORKS
+    from utxoiq.entities.labels import labels_for, summaries
+    from utxoiq.show import entity_table, json_lines
+
+    rows = summaries(labels_for(NETWORKS["main"], labels), kind)[:limit]
+    json_lines(rows) if as_json else entity_table(rows)
+
+
+@app.command()
+def demo(
+    blocks: Annotated[
+        Path | None, typer.Option("--blocks", help="Real block files instead of a simulated chain.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many blocks to simulate.")] = 500,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed is another economy.")] = 1,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Where to leave blocks and store; a new temporary folder by default."),
+    ] = None,
+) -> None:
+    """See it work: no node, no network, no key. A simulated chain, plainly marked, or your own block files."""
+    from utxoiq.demo import run_demo
+
+    run_demo(blocks, count, seed, folder)
+
+
+def _scan(source: BlockSource, store: SqliteStore, labels: LabelSet | None) -> ScanResult:
+    from utxoiq.pipeline.scan import scan as scan_source
+    from utxoiq.show import progress
+
+    with progress("scan", source.count_from(store.cursor())) as step:
+        return asyncio.run(scan_source(source, store, labels=labels, on_step=lambda _: step()))
+
+
+def _labels_of(source: BlockSource, path: Path | None) -> LabelSet:
+    from utxoiq.entities.labels import labels_for
+
+    return labels_for(source.network, path)
+
+
+def _counted(rows: Iterable[dict[str, Any]], step: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        step()
+        yield row
+
+
+if __name__ == "__main__":
+    main()

@@ -61,3 +61,11 @@ class WrongNetwork(StoreError):
 
 class NotLinked(StoreError):
     """A block whose parent is not the stored tip, or a disconnect of a block that is not the tip."""
+
+
+class InsightRefused(UtxoiqError):
+    """A text the checker does not let through; `reasons` says why."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        self.reasons = reasons
+        super().__init__("not published: " + "; ".join(reasons))

@@ -63,9 +63,7 @@ def hash_transactions(
                 write_digest(states_at, ids_at + 32 * t0)
             t0 = following if following < n_tx else -1
             if t0 >= 0:
-                left0 = stage(
-                    buf, t0, offset, size, stripped_size, witness_offset, has_witness, whole, scratch, 0
-                )
+                left0 = stage(buf, t0, offset, size, stripped_size, witness_offset, has_witness, whole, scratch, 0)
                 p0 = scratch_at
                 states[0:8] = INITIAL
                 following = next_transaction(following, n_tx, has_witness, whole)
@@ -74,9 +72,7 @@ def hash_transactions(
                 write_digest(states_at + 32, ids_at + 32 * t1)
             t1 = following if following < n_tx else -1
             if t1 >= 0:
-                left1 = stage(
-                    buf, t1, offset, size, stripped_size, witness_offset, has_witness, whole, scratch, half
-                )
+                left1 = stage(buf, t1, offset, size, stripped_size, witness_offset, has_witness, whole, scratch, half)
                 p1 = scratch_at + half
                 states[8:16] = INITIAL
                 following = next_transaction(following, n_tx, has_witness, whole)
@@ -115,9 +111,7 @@ def merkle_in_place(nodes, count):
         for pair in range(count // 2):
             o = 64 * pair
             if load64(nodes, o) == load64(nodes, o + 32) and load64(nodes, o + 8) == load64(nodes, o + 40):
-                if load64(nodes, o + 16) == load64(nodes, o + 48) and load64(nodes, o + 24) == load64(
-                    nodes, o + 56
-                ):
+                if load64(nodes, o + 16) == load64(nodes, o + 48) and load64(nodes, o + 24) == load64(nodes, o + 56):
                     duplicated = 1
         if count & 1:
             copy(nodes, 32 * count, nodes, 32 * (count - 1), 32)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba import config
 from numba import types as nt
 from numba.core.registry import cpu_target
 
@@ -39,7 +40,7 @@ def has_sha_ni() -> bool:
 def _cache_dir() -> Path | None:
     base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(Path(__file__).parents[1].glob("*/_*.py")):
+    for source in sorted(Path(__file__).parents[1].glob("*/_[!_]*.py")):
         digest.update(source.read_bytes())
     folder = Path(base) / f"utxoiq-kernels-{digest.hexdigest()[:16]}"
     try:
@@ -68,14 +69,14 @@ def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
 
     def compile_now(function: Callable[..., Any]) -> Callable[..., Any]:
         folder = _cache_dir()
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(folder or "")
+        before = config.CACHE_DIR
+        config.CACHE_DIR = str(folder or "")
         try:
-            return numba.njit(list(signatures), cache=folder is not None, **OPTIONS)(function)  # type: ignore[no-any-return]
+            return numba.njit(list(signatures), cache=folder is not None, **OPTIONS)(function)
         except OSError as error:  # the disk filled up while the machine code was being saved
             _warn_uncached(OSError(error.errno, error.strerror))
-            return numba.njit(list(signatures), **OPTIONS)(function)  # type: ignore[no-any-return]
+            return numba.njit(list(signatures), **OPTIONS)(function)
         finally:
-            numba.config.CACHE_DIR = before
+            config.CACHE_DIR = before
 
     return compile_now

@@ -41,9 +41,7 @@ def link_inputs(buf, txids, n_tx, first_in, first_out, input_offset, table, sour
 
 
 @kernel(nt.int64(I32, nt.int64, BYTES, I64, U32, U32, BYTES, I64, U32, U32))
-def first_inconsistent(
-    source, n_in, spent_bytes, s_value, s_offset, s_length, buf, o_value, o_offset, o_length
-):
+def first_inconsistent(source, n_in, spent_bytes, s_value, s_offset, s_length, buf, o_value, o_offset, o_length):
     """The first input whose spent output is not the one made in this block that it spends, or -1."""
     for i in range(n_in):
         row = np.int64(source[i])
@@ -51,9 +49,7 @@ def first_inconsistent(
             continue
         if s_value[i] != o_value[row] or s_length[i] != o_length[row]:
             return i
-        if not same_bytes(
-            spent_bytes, np.int64(s_offset[i]), buf, np.int64(o_offset[row]), np.int64(o_length[row])
-        ):
+        if not same_bytes(spent_bytes, np.int64(s_offset[i]), buf, np.int64(o_offset[row]), np.int64(o_length[row])):
             return i
     return -1
 
@@ -69,7 +65,8 @@ def root_of(parents, t):
 
 @kernel(nt.int64(nt.int64, U32, I32, I32, I64, I64, I32, I32, I32, I32, I64, I64, I64))
 def package_feerates(
-    n_tx, first_in, source, output_tx, fee, weight, cluster, last_chunk, chunk, previous, chunk_fee, chunk_weight, feerate
+    n_tx, first_in, source, output_tx, fee, weight, cluster, last_chunk, chunk, previous, chunk_fee, chunk_weight,
+    feerate,
 ):  # fmt: skip
     """feerate[t] in sat/kvB of the package transaction t was mined in: parents paid for by their children.
 
@@ -95,10 +92,7 @@ def package_feerates(
         chunk_fee[t] = fee[t]
         chunk_weight[t] = weight[t]
         before = np.int64(last_chunk[root])
-        while (
-            before >= 0
-            and chunk_fee[current] / chunk_weight[current] > chunk_fee[before] / chunk_weight[before]
-        ):
+        while before >= 0 and chunk_fee[current] / chunk_weight[current] > chunk_fee[before] / chunk_weight[before]:
             chunk_fee[before] += chunk_fee[current]
             chunk_weight[before] += chunk_weight[current]
             chunk[current] = before

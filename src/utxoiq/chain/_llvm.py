@@ -33,7 +33,7 @@ def _load(bits: int, result: Any) -> Callable[..., Any]:
 
         return result(array, nt.int64), generate
 
-    return load  # type: ignore[no-any-return]
+    return load
 
 
 load8 = _load(8, nt.int64)

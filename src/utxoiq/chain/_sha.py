@@ -77,18 +77,12 @@ def _compress(builder: Any, lanes: list[tuple[Any, Any, list[Any]]]) -> list[tup
                 shifted = _shuffle(builder, w[group + 2], w[group + 3], [1, 2, 3, 4])
                 partial = builder.add(builder.call(schedule1, [w[group], w[group + 1]]), shifted)
                 w.append(builder.call(schedule2, [partial, w[group + 3]]))
-    return [
-        (builder.add(new[0], old[0]), builder.add(new[1], old[1]))
-        for new, old in zip(working, lanes, strict=True)
-    ]
+    return [(builder.add(new[0], old[0]), builder.add(new[1], old[1])) for new, old in zip(working, lanes, strict=True)]
 
 
 def _message(builder: Any, address: Any, vectors: int = 4) -> list[Any]:
     swap = _functions(builder)[3]
-    return [
-        builder.call(swap, [builder.load(_vector_at(builder, address, 16 * i), align=1)])
-        for i in range(vectors)
-    ]
+    return [builder.call(swap, [builder.load(_vector_at(builder, address, 16 * i), align=1)]) for i in range(vectors)]
 
 
 def _digest_words(builder: Any, abef: Any, cdgh: Any) -> list[Any]:

@@ -213,9 +213,7 @@ def walk_block(
         if n_out + outputs > out_value.shape[0]:
             return CAPACITY
         tx_first_out[t] = n_out
-        p, error, total = walk_outputs(
-            buf, p, n, outputs, n_out, out_value, out_offset, out_length, out_type, out_key
-        )
+        p, error, total = walk_outputs(buf, p, n, outputs, n_out, out_value, out_offset, out_length, out_type, out_key)
         info[0] = p
         if error < 0:
             return error

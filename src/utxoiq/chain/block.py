@@ -188,14 +188,8 @@ def _check_witness(
     if commitment is None or reserved is None:
         if tx.has_witness.any():
             raise DecodeError("block", "witness data that the coinbase does not commit to")
-        if (
-            commitment is not None
-            and coinbase.height is not None
-            and coinbase.height >= network.segwit_height
-        ):
-            raise DecodeError(
-                "block", "the coinbase commits to witness data that is missing: a stripped block"
-            )
+        if commitment is not None and coinbase.height is not None and coinbase.height >= network.segwit_height:
+            raise DecodeError("block", "the coinbase commits to witness data that is missing: a stripped block")
         return
     root, _ = hashing.merkle_root(hashing.wtxids(data, tx, txids))
     if double_sha256(root + reserved) != commitment:
@@ -227,8 +221,8 @@ def read_undo_spent(block: Block, payload: bytes) -> Spent:
     height, is_coinbase = np.empty(n_in, np.int32), np.empty(n_in, np.uint8)
     to_solve, info = np.empty(n_in, np.uint32), np.zeros(3, np.int64)
     code = read_undo(
-        np.frombuffer(payload, np.uint8), block.tx.first_input, block.n_tx, arena, *outputs.columns, height, is_coinbase,
-        tx_value_in, to_solve, info,
+        np.frombuffer(payload, np.uint8), block.tx.first_input, block.n_tx, arena, *outputs.columns, height,
+        is_coinbase, tx_value_in, to_solve, info,
     )  # fmt: skip
     if code < 0:
         raise DecodeError("undo data", REASONS[code], int(info[0]))

@@ -42,11 +42,7 @@ class Coinbase:
         text = self.script_sig.decode("utf-8", errors="replace")
         runs, run = [], ""
         for character in text + "\0":
-            if (
-                character.isprintable()
-                and character != "\ufffd"
-                and unicodedata.category(character)[0] != "C"
-            ):
+            if character.isprintable() and character != "\ufffd" and unicodedata.category(character)[0] != "C":
                 run += character
                 continue
             if len(run.strip()) >= 4:

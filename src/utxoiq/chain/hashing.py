@@ -43,9 +43,7 @@ def merkle_root(leaves: NDArray[np.uint8]) -> tuple[bytes, bool]:
     return nodes[:32].tobytes(), bool(duplicated)
 
 
-def _hash_all(
-    raw: NDArray[np.uint8], tx: Transactions, whole: bool, ids: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def _hash_all(raw: NDArray[np.uint8], tx: Transactions, whole: bool, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if not SHA_NI:
         return _hash_all_by_hashlib(raw, tx, whole, ids)
     largest = (int(tx.size.max()) + 9 + 63) // 64 * 64
@@ -61,9 +59,7 @@ def _hash_all_by_hashlib(
     raw: NDArray[np.uint8], tx: Transactions, whole: bool, ids: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
     data = raw.tobytes()
-    rows = zip(
-        tx.offset.tolist(), tx.size.tolist(), tx.witness_offset.tolist(), tx.has_witness.tolist(), strict=True
-    )
+    rows = zip(tx.offset.tolist(), tx.size.tolist(), tx.witness_offset.tolist(), tx.has_witness.tolist(), strict=True)
     for t, (offset, size, witness, segwit) in enumerate(rows):
         end = offset + size
         if segwit and not whole:

@@ -37,12 +37,11 @@ def check_spent(block: Block, spent: Spent, source: NDArray[np.int32]) -> None:
     """Raise DecodeError unless in-block spends equal the outputs they spend and no transaction makes money."""
     made, used = block.outputs, spent.outputs
     bad = first_inconsistent(
-        source, len(source), used.data, used.value, used.offset, used.length, made.data, made.value, made.offset, made.length
+        source, len(source), used.data, used.value, used.offset, used.length,
+        made.data, made.value, made.offset, made.length,
     )  # fmt: skip
     if bad >= 0:
         raise DecodeError("spent outputs", f"input {bad} spends another output than the one its block makes")
     short = np.flatnonzero(spent.tx_value_in[1:] < block.tx.value_out[1:])
     if len(short):
-        raise DecodeError(
-            "spent outputs", f"transaction {int(short[0]) + 1} would pay out more than it spends"
-        )
+        raise DecodeError("spent outputs", f"transaction {int(short[0]) + 1} would pay out more than it spends")

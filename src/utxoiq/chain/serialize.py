@@ -76,16 +76,11 @@ def tx_bytes(tx: Tx, *, witness: bool = True) -> bytes:
     """A transaction in network serialisation (BIP 144), stripped if `witness` is false or there is none."""
     segwit = witness and any(txin.witness for txin in tx.inputs)
     inputs = b"".join(
-        txin.txid
-        + struct.pack("<I", txin.index)
-        + with_length(txin.script)
-        + struct.pack("<I", txin.sequence)
+        txin.txid + struct.pack("<I", txin.index) + with_length(txin.script) + struct.pack("<I", txin.sequence)
         for txin in tx.inputs
     )
     outputs = b"".join(output_bytes(value, script) for value, script in tx.outputs)
-    stacks = b"".join(
-        compact_size(len(txin.witness)) + b"".join(map(with_length, txin.witness)) for txin in tx.inputs
-    )
+    stacks = b"".join(compact_size(len(txin.witness)) + b"".join(map(with_length, txin.witness)) for txin in tx.inputs)
     return b"".join(
         (
             struct.pack("<i", tx.version),
@@ -105,10 +100,7 @@ def header_bytes(version: int, prev_hash: bytes, root: bytes, time: int, bits: i
 
 def spenttxouts_bytes(per_tx: Iterable[Sequence[Coin]], n_tx: int) -> bytes:
     """REST `spenttxouts`: `per_tx` gives the coins of each transaction, the coinbase's (none) first."""
-    rows = (
-        compact_size(len(coins)) + b"".join(output_bytes(c.value, c.script) for c in coins)
-        for coins in per_tx
-    )
+    rows = (compact_size(len(coins)) + b"".join(output_bytes(c.value, c.script) for c in coins) for coins in per_tx)
     return compact_size(n_tx) + b"".join(rows)
 
 
@@ -120,12 +112,7 @@ def undo_bytes(per_tx: Sequence[Sequence[Coin]]) -> bytes:
 
 def _undo_coin(coin: Coin) -> bytes:
     code = varint(coin.height * 2 + coin.is_coinbase)
-    return (
-        code
-        + (b"\0" if coin.height else b"")
-        + varint(_compress_amount(coin.value))
-        + _compress_script(coin.script)
-    )
+    return code + (b"\0" if coin.height else b"") + varint(_compress_amount(coin.value)) + _compress_script(coin.script)
 
 
 def varint(value: int) -> bytes:
@@ -175,12 +162,9 @@ def _tx_from_columns(block: Block, raw: bytes, t: int) -> bytes:
     in_rows = range(int(tx.first_input[t]), int(tx.first_input[t + 1]))
     out_rows = range(int(tx.first_output[t]), int(tx.first_output[t + 1]))
     out_start = int(outputs.offset[out_rows[0]]) - len(compact_size(int(outputs.length[out_rows[0]]))) - 8
-    in_ends = [int(block.input_offset[row]) for row in in_rows[1:]] + [
-        out_start - len(compact_size(len(out_rows)))
-    ]
+    in_ends = [int(block.input_offset[row]) for row in in_rows[1:]] + [out_start - len(compact_size(len(out_rows)))]
     inputs = (
-        _input_from_columns(raw, int(block.input_offset[row]), stop)
-        for row, stop in zip(in_rows, in_ends, strict=True)
+        _input_from_columns(raw, int(block.input_offset[row]), stop) for row, stop in zip(in_rows, in_ends, strict=True)
     )
     witness = int(tx.witness_offset[t])
     return b"".join(

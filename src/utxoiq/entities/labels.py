@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from utxoiq.chain.address import script_of
 from utxoiq.chain.network import NETWORKS, Network
-from utxoiq.errors import DecodeError, LabelError
+from utxoiq.errors import ConfigError, DecodeError, LabelError
 
 Kind = Literal["exchange", "mining_pool", "treasury", "etf", "government"]
 
@@ -132,3 +132,27 @@ def labels_for(network: Network, path: Path | None = None) -> LabelSet:
         except (OSError, UnicodeDecodeError) as error:
             raise LabelError(f"{path}: can't be read ({error})") from error
     return packaged_labels() if network.name == "main" else LabelSet((), "none", network)
+
+
+def summaries(labels: LabelSet, kind: str | None = None) -> list[dict[str, Any]]:
+    """A row an entity, in order: id, name, kind, ticker, addresses, tags (counts), as_of (newest evidence), sources.
+
+    Raises ConfigError for an unknown kind.
+    """
+    if kind is not None and kind not in get_args(Kind):
+        raise ConfigError(f"unknown kind {kind!r}: one of {', '.join(get_args(Kind))}")
+    return [
+        {
+            "id": entity.id,
+            "name": entity.name,
+            "kind": entity.kind,
+            "ticker": entity.ticker,
+            "addresses": len(entity.addresses),
+            "tags": len(entity.tags),
+            "as_of": max((label.as_of for label in entity.labels), default=None),
+            "sources": sorted({label.source for label in entity.labels}),
+            "labels_version": labels.version,
+        }
+        for entity in labels.entities.values()
+        if kind in (None, entity.kind)
+    ]

@@ -25,7 +25,7 @@ def attribute(coinbase: Coinbase, labels: LabelSet) -> Attribution | None:
     owners = (labels.owner_of(script) for _, script in coinbase.payouts)
     paid = {owner.id: owner for owner in owners if owner and owner.kind == "mining_pool"}
     if paid:
-        return Attribution(*paid.values(), "payout_address") if len(paid) == 1 else None
+        return Attribution(next(iter(paid.values())), "payout_address") if len(paid) == 1 else None
     tagged = _longest_tag(coinbase.script_sig, labels)
     return Attribution(tagged, "tag") if tagged else None
 

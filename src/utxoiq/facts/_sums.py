@@ -17,7 +17,7 @@ OP_RETURN = 0x6A
 
 @kernel(nt.void(BYTES, I64, U32, U32, U8, nt.int64, nt.int64, I64, I64, I64))
 def sum_outputs(data, value, offset, length, kind, begin, end, count_by_type, value_by_type, sums):
-    """Over rows begin..end: outputs and satoshis by type; sums = [UTXO bytes, the same of spendable ones, spendable]."""
+    """Over rows begin..end: outputs and sat by type; sums = [UTXO bytes, those of spendable ones, spendable ones]."""
     for i in range(begin, end):
         size = np.int64(length[i])
         count_by_type[kind[i]] += 1

@@ -62,10 +62,11 @@ def _days(block: Block, spent: Spent) -> float | None:
 
 
 def exact_dot(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
-    """The sum of a x b as an exact integer, for a < 2**51 (all money) and b < 2**30 (blocks, or seconds in 34 years)."""
+    """The exact sum of a x b, for a < 2**51 (all money) and b < 2**30 (blocks, or seconds of 34 years)."""
     starts = np.arange(0, len(a), 64)
     high, low = np.add.reduceat((a >> 26) * b, starts), np.add.reduceat((a & 0x3FFFFFF) * b, starts)
-    return (sum(high.tolist()) << 26) + sum(low.tolist())
+    whole: int = (sum(high.tolist()) << 26) + sum(low.tolist())
+    return whole
 
 
 def large_transfers(block: Block, spent: Spent, fees: Fees) -> list[dict[str, Any]]:
@@ -74,7 +75,7 @@ def large_transfers(block: Block, spent: Spent, fees: Fees) -> list[dict[str, An
     Change to a script among the transaction's own inputs is certain change and taken off; change to a fresh script
     can't be told from a payment, so `moved` is an upper bound of what changed hands.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     for t in (np.flatnonzero(block.tx.value_out[1:] >= LARGE_TRANSFER) + 1).tolist():
         change = _change(block, spent, t)
         moved = int(block.tx.value_out[t]) - change

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,9 +67,7 @@ class BlockDirectory:
             magic = RecordFile(path, self._key, b"", 0).head()
             if magic:
                 if magic not in BY_MAGIC:
-                    raise SourceError(
-                        f"{path}: begins with no network's magic; is the right xor.dat beside it?"
-                    )
+                    raise SourceError(f"{path}: begins with no network's magic; is the right xor.dat beside it?")
                 return BY_MAGIC[magic]
         raise SourceError(f"{self.folder}: its block files are empty")
 
@@ -86,9 +85,7 @@ class BlockDirectory:
                     continue
                 header = read_header(file.read(record.position, HEADER_SIZE), self.network.pow_limit)
                 self._places.append(Place(number, record))
-                yield Node(
-                    header.block_hash, header.prev_hash, header.work, header.time, len(self._places) - 1
-                )
+                yield Node(header.block_hash, header.prev_hash, header.work, header.time, len(self._places) - 1)
             self.skipped += [(path.name, *region) for region in file.skipped]
 
     def _root_height(self, node: Node) -> int:
@@ -96,9 +93,7 @@ class BlockDirectory:
             return 0
         height = self._decode(node).coinbase.height
         if height is None:
-            raise SourceError(
-                f"block {node.block_hash}: its parent is not here and it does not say its own height"
-            )
+            raise SourceError(f"block {node.block_hash}: its parent is not here and it does not say its own height")
         return height
 
     def tip(self) -> Cursor | None:
@@ -111,6 +106,21 @@ class BlockDirectory:
         if height not in self._best:
             raise SourceError(f"{self.folder}: no block at height {height} on the best chain")
         return self.read(self._best[height])
+
+    def blocks(self) -> Iterator[BlockData]:
+        """The best chain, from its first block up."""
+        return map(self.read, (self._best[height] for height in sorted(self._best)))
+
+    def __len__(self) -> int:
+        return len(self._best)
+
+    def branch(self, block_hash: Hash256, size: int) -> Iterator[BlockData]:
+        """Up to `size` blocks of one branch ending with `block_hash`, oldest first. Raises SourceError where it is not
+        here."""
+        if block_hash not in self._tree:
+            raise SourceError(f"{self.folder}: no block {block_hash}")
+        nodes = list(islice(self._tree.ancestors(self._tree[block_hash]), size))
+        return map(self.read, reversed(nodes))
 
     def count_from(self, cursor: Cursor | None) -> int:
         """How many steps `follow(cursor)` will emit."""
@@ -129,9 +139,7 @@ class BlockDirectory:
             raise DecodeError(
                 "block", f"{node.block_hash} says it has height {told}, but its chain gives {node.height}"
             )
-        return BlockData(
-            block, node.height, self._spent(node, block), self._prior_times(node), "blocks-directory"
-        )
+        return BlockData(block, node.height, self._spent(node, block), self._prior_times(node), "blocks-directory")
 
     def _decode(self, node: Node) -> Block:
         place = self._places[node.place]

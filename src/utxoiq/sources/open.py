@@ -7,21 +7,23 @@ from pathlib import Path
 from utxoiq.chain.network import NETWORKS, Network
 from utxoiq.errors import ConfigError, SourceError
 from utxoiq.sources.blockdir import BlockDirectory, block_files
-from utxoiq.sources.recorded import RecordedFolder
+from utxoiq.sources.recorded import SUFFIXES, RecordedFolder
+
+Source = BlockDirectory | RecordedFolder
 
 
-def open_source(path: Path, network: str | None = None) -> BlockDirectory | RecordedFolder:
-    """The source at `path`: a Core `blocks/` directory (or the folder around one), or a recorded folder.
+def open_source(path: Path, network: str | None = None) -> Source:
+    """The source at `path`: a Core `blocks/` directory or the folder around one, a recorded folder, or one block file.
 
     Raises SourceError where there is no such folder or it holds neither, ConfigError for an unknown network.
     """
     if network is not None and network not in NETWORKS:
         raise ConfigError(f"unknown network {network!r}: one of {', '.join(NETWORKS)}")
     wanted = NETWORKS[network] if network else None
+    if path.is_file() and path.name.endswith(SUFFIXES):
+        return RecordedFolder(path, wanted)
     if not path.is_dir():
-        raise SourceError(
-            f"{path}: no such folder; give a Bitcoin Core blocks directory or a folder of *.blk files"
-        )
+        raise SourceError(f"{path}: no such folder; give a Bitcoin Core blocks directory or a folder of *.blk files")
     for folder in (path, path / "blocks"):
         if folder.is_dir() and block_files(folder):
             return _of_network(BlockDirectory(folder), wanted)

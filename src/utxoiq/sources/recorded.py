@@ -39,21 +39,20 @@ class Recording(NamedTuple):
 
 
 class RecordedFolder:
-    """The blocks of a folder, by network and height, those of unknown height last.
+    """The blocks of a folder, or of one file, by network and height, those of unknown height last.
 
     Raises SourceError for a folder without block files or, where `network` is given, without any of that network.
     """
 
-    def __init__(self, folder: Path, network: Network | None = None) -> None:
-        """`network`: take only its blocks; files whose name tells none count as its, or else as main."""
-        self.folder = folder
-        paths = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
+    def __init__(self, path: Path, network: Network | None = None) -> None:
+        """`path`: a folder, or one block file. `network`: take only its blocks; files whose name tells none count as
+        its, or else as main."""
+        self.folder = path
+        paths = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES))
         found = [_recording(path, network or NETWORKS["main"]) for path in paths]
         self._recordings = [r for r in found if network is None or r.network is network]
         if not self._recordings:
-            raise SourceError(
-                f"{folder}: no block files (*.blk, *.blk.gz)" + (f" of {network.name}" if network else "")
-            )
+            raise SourceError(f"{path}: no block files (*.blk, *.blk.gz)" + (f" of {network.name}" if network else ""))
         self._recordings.sort(key=lambda r: (r.network.name, r.height is None, r.height or 0, r.path.name))
         self.networks = tuple(dict.fromkeys(r.network.name for r in self._recordings))
 
@@ -61,10 +60,11 @@ class RecordedFolder:
     def network(self) -> Network:
         """The one network of the folder. Raises SourceError where there are several."""
         if len(self.networks) > 1:
-            raise SourceError(
-                f"{self.folder}: blocks of {' and '.join(self.networks)}; choose one with --network"
-            )
+            raise SourceError(f"{self.folder}: blocks of {' and '.join(self.networks)}; choose one with --network")
         return self._recordings[0].network
+
+    def __len__(self) -> int:
+        return len(self._recordings)
 
     def blocks(self) -> Iterator[BlockData]:
         """Every block in order. Raises DecodeError for one that is not what it claims to be."""
@@ -85,6 +85,17 @@ class RecordedFolder:
                 return self._read(recording)
         raise SourceError(f"{self.folder}: no block of height {height}")
 
+    def branch(self, block_hash: Hash256, size: int) -> Iterator[BlockData]:
+        """Up to `size` linked blocks ending with `block_hash`, oldest first. Raises SourceError where it isn't here."""
+        places = {header.block_hash: r for header, r in zip(self._headers.values(), self._recordings, strict=True)}
+        if block_hash not in places:
+            raise SourceError(f"{self.folder}: no block {block_hash}")
+        found: list[Recording] = []
+        while block_hash in places and len(found) < size:
+            found.append(places[block_hash])
+            block_hash = self._headers[block_hash].prev_hash
+        return map(self._read, reversed(found))
+
     def count_from(self, cursor: Cursor | None) -> int:  # noqa: ARG002
         """How many steps `follow` will emit."""
         return len(self._recordings)
@@ -104,7 +115,7 @@ class RecordedFolder:
         return BlockData(block, height, spent, self._prior_times(block), "recorded-folder")
 
     @cached_property
-    def _parents(self) -> dict[Hash256, Header]:
+    def _headers(self) -> dict[Hash256, Header]:
         headers = (read_header(_bytes_of(r.path, HEADER_SIZE), r.network.pow_limit) for r in self._recordings)
         return {header.block_hash: header for header in headers}
 
@@ -112,9 +123,9 @@ class RecordedFolder:
         times: list[int] = []
         header = block.header
         while len(times) < MEDIAN_TIME_ANCESTORS and header.block_hash != block.network.genesis:
-            if header.prev_hash not in self._parents:
+            if header.prev_hash not in self._headers:
                 return None
-            header = self._parents[header.prev_hash]
+            header = self._headers[header.prev_hash]
             times.append(header.time)
         return tuple(reversed(times))
 

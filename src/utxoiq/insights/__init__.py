@@ -1,0 +1,1 @@
+"""What a signal means, in words; and the check that the words are true."""

@@ -1,0 +1,93 @@
+"""An SQLite file in WAL mode: opened, checked, and never half written."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from utxoiq.errors import StoreError
+from utxoiq.models import canonical_json
+from utxoiq.persistence.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+
+BUSY_SECONDS = 10.0
+
+
+class Database:
+    """A file of our schema. Safe to call from several threads; one transaction at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create. Raises StoreError for a file that is no such store, or of a newer version."""
+        self.path = path
+        self._lock = threading.RLock()
+        with self._errors():
+            self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
+            self._open()
+
+    def _open(self) -> None:
+        version = self.value("PRAGMA user_version")
+        owner = self.value("PRAGMA application_id")
+        tables = self.value("SELECT count(*) FROM sqlite_schema")
+        if tables and owner != APPLICATION_ID:
+            raise StoreError(f"{self.path}: an SQLite file, but not of utxoiq; give another --db")
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path}: schema {version} is newer than this utxoiq's {SCHEMA_VERSION}; upgrade utxoiq"
+            )
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        if not tables:
+            self._db.executescript(
+                f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All statements inside are committed together, or none of them."""
+        with self._lock, self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def value(self, sql: str, *parameters: Any) -> Any:
+        """The first column of the first row, None where there is no row."""
+        row = self._db.execute(sql, parameters).fetchone()
+        return None if row is None else row[0]
+
+    def query(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
+        """Rows of a reading statement. Raises StoreError."""
+        with self._lock, self._errors():
+            return self._db.execute(sql, parameters).fetchall()
+
+    def execute(self, sql: str, *parameters: Any) -> int:
+        """Run a writing statement inside a transaction: the number of rows it changed."""
+        return self._db.execute(sql, parameters).rowcount
+
+    def insert(self, table: str, row: dict[str, Any]) -> int:
+        """Append a row unless its key is there already: 1 or 0. Dicts and lists are stored as JSON."""
+        names = ", ".join(row)
+        marks = ", ".join("?" * len(row))
+        values = [canonical_json(v) if isinstance(v, (dict, list)) else v for v in row.values()]
+        return self.execute(f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", *values)  # noqa: S608

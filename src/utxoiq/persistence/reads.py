@@ -1,0 +1,49 @@
+"""What people and machines ask of a store."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from utxoiq.models import Signal
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from utxoiq.persistence.sqlite import SqliteStore
+
+JSON_COLUMNS = {"confidence_basis", "metadata", "evidence", "inputs"}
+FLAGS = {"simulated", "processed", "grounded"}
+
+
+def signals(store: SqliteStore, limit: int, *, retracted: bool = False) -> list[dict[str, Any]]:
+    """The newest signals first; with `retracted` also those that no longer hold."""
+    return _newest(store, "signal_state" if retracted else "current_signals", limit)
+
+
+def insights(store: SqliteStore, limit: int, *, retracted: bool = False) -> list[dict[str, Any]]:
+    """The newest insights first; with `retracted` also those that no longer hold."""
+    return _newest(store, "insight_state" if retracted else "current_insights", limit)
+
+
+def signal(store: SqliteStore, signal_id: str) -> Signal | None:
+    """One signal by its id or the beginning of it, None where none or several begin so."""
+    rows = store.database.query("SELECT * FROM signal_state WHERE signal_id LIKE ? || '%' LIMIT 2", signal_id)
+    if len(rows) != 1:
+        return None
+    values = _values(rows[0])
+    return Signal(**{k: v for k, v in values.items() if k in Signal.__dataclass_fields__})
+
+
+def _newest(store: SqliteStore, view: str, limit: int) -> list[dict[str, Any]]:
+    sql = f"SELECT * FROM {view} ORDER BY created_at DESC, block_height DESC LIMIT ?"  # noqa: S608
+    return [_values(row) for row in store.database.query(sql, limit)]
+
+
+def _values(row: sqlite3.Row) -> dict[str, Any]:
+    def value(name: str) -> Any:
+        if name in JSON_COLUMNS:
+            return json.loads(row[name])
+        return bool(row[name]) if name in FLAGS else row[name]
+
+    return {name: value(name) for name in row.keys()}  # noqa: SIM118

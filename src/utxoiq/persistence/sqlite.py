@@ -1,0 +1,219 @@
+"""The embedded store over SQLite. One block is one transaction; doing it twice writes nothing twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from utxoiq.errors import ConfigError, NotLinked, StoreError, WrongNetwork
+from utxoiq.models import BlockFacts, BlockRecord, Cursor, Insight, Signal, digest
+from utxoiq.persistence.database import Database
+
+URL = "sqlite:///"
+REORG = "its block was disconnected from the best chain"
+SUPERSEDED = "derived again from fuller inputs"
+RETURNED = "its block returned to the best chain"
+NOT_STORED = {"processed", "processed_at", "retracted_at"}
+
+
+def open_store(url: str, *, must_exist: bool = False) -> SqliteStore:
+    """The store at `sqlite:///FILE`. Raises ConfigError for another URL, StoreError where it can't be opened."""
+    if not url.startswith(URL) or len(url) == len(URL):
+        raise ConfigError(f"store {url!r}: give sqlite:///FILE, or sqlite:////absolute/FILE")
+    path = Path(url.removeprefix(URL))
+    if must_exist and not path.exists():
+        raise StoreError(f"no store at {path}: run `utxoiq scan` first, or give another --db")
+    return SqliteStore(path)
+
+
+class SqliteStore:
+    """One network's blocks, facts, signals and insights."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create. Raises StoreError for a file that is no such store, or of a newer version."""
+        self.database = Database(path)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.database.close()
+
+    @property
+    def network(self) -> str | None:
+        """The network this store is bound to, None while it is empty."""
+        name: str | None = self.database.value("SELECT value FROM meta WHERE key = 'network'")
+        return name
+
+    def cursor(self) -> Cursor | None:
+        """The tip, None while there is none."""
+        rows = self.database.query("SELECT block_hash, height FROM cursor")
+        return Cursor(*rows[0]) if rows else None
+
+    def state(self, block_hash: str) -> str | None:
+        """`connected`, `disconnected`, `island`, or None for a block never seen."""
+        name: str | None = self.database.value("SELECT state FROM block_state WHERE block_hash = ?", block_hash)
+        return name
+
+    def window(self, block_hash: str, size: int) -> list[BlockFacts]:
+        """Facts of up to `size` blocks ending with `block_hash`, linked by parent, oldest first, without a gap."""
+        rows = self.database.query(
+            """
+            WITH RECURSIVE branch (block_hash, prev_hash, depth) AS (
+                SELECT block_hash, prev_hash, 1 FROM blocks WHERE block_hash = ?
+                UNION ALL
+                SELECT b.block_hash, b.prev_hash, depth + 1 FROM branch JOIN blocks b ON b.block_hash = branch.prev_hash
+                WHERE depth < ?
+            )
+            SELECT facts FROM branch JOIN current_facts USING (block_hash) ORDER BY depth DESC
+            """,
+            block_hash,
+            size,
+        )
+        return [BlockFacts.from_dict(json.loads(row["facts"])) for row in rows]
+
+    # Writing
+
+    def connect(self, record: BlockRecord) -> int:
+        """Store a block and all it led to, in one transaction: the number of rows written.
+
+        A block that is there already, in the same standing, writes nothing. Raises WrongNetwork, NotLinked for a
+        block whose parent is not the tip (islands, with `cursor` None, have none), StoreError.
+        """
+        facts, at = record.facts, int(time.time())
+        standing = "connected" if record.cursor else "island"
+        with self.database.transaction():
+            before = self.state(facts.blockhash)
+            if before == standing or (before == "connected" and standing == "island"):
+                return 0
+            self._bind(facts.network)
+            if record.cursor:
+                self._advance(record.cursor, facts.previousblockhash)
+            rows = self._write_block(record, at)
+            rows += self._event("block_events", {"block_hash": facts.blockhash}, standing, record.correlation_id, at)
+            rows += self._write_signals(record.signals, record.correlation_id, at)
+            rows += self._write_insights(record.insights, record.correlation_id, at)
+            rows += self._supersede(facts.blockhash, record.signals, record.correlation_id, at)
+            if record.cursor:
+                self._set_cursor(record.cursor)
+        return rows
+
+    def disconnect(self, block_hash: str, correlation_id: str) -> int:
+        """Take the tip off the chain and retract what it said, with the reason: the number of rows written.
+
+        Raises NotLinked where `block_hash` is not the tip, StoreError.
+        """
+        at = int(time.time())
+        with self.database.transaction():
+            tip = self.cursor()
+            if tip is None or tip.block_hash != block_hash:
+                raise NotLinked(
+                    f"block {block_hash} can't be disconnected: the tip is {tip.block_hash if tip else 'none'}"
+                )
+            rows = self._event("block_events", {"block_hash": block_hash}, "disconnected", correlation_id, at)
+            for row in self.database.query("SELECT signal_id FROM current_signals WHERE block_hash = ?", block_hash):
+                rows += self._retract(row["signal_id"], REORG, None, correlation_id, at)
+            parent = self.database.query(
+                "SELECT p.block_hash, p.height, p.state FROM blocks b JOIN block_state p ON p.block_hash = b.prev_hash "
+                "WHERE b.block_hash = ?",
+                block_hash,
+            )
+            linked = parent and parent[0]["state"] == "connected"
+            self._set_cursor(Cursor(parent[0]["block_hash"], parent[0]["height"]) if linked else None)
+        return rows
+
+    def persist_signals(self, signals: Sequence[Signal], correlation_id: str) -> int:
+        """Store signals of known blocks in one batch: the number of rows written. Raises StoreError."""
+        with self.database.transaction():
+            return self._write_signals(signals, correlation_id, int(time.time()))
+
+    def _bind(self, network: str) -> None:
+        self.database.insert("meta", {"key": "network", "value": network})
+        if self.network != network:
+            raise WrongNetwork(
+                f"{self.database.path} holds {self.network}, not {network}: give each network its own --db"
+            )
+
+    def _advance(self, cursor: Cursor, prev_hash: str) -> None:
+        tip = self.cursor()
+        if tip is not None and tip.block_hash != prev_hash:
+            raise NotLinked(f"block {cursor.block_hash} does not follow the stored tip {tip.block_hash}")
+
+    def _set_cursor(self, cursor: Cursor | None) -> None:
+        self.database.execute("DELETE FROM cursor")
+        if cursor:
+            self.database.insert("cursor", {"one": 1, "block_hash": cursor.block_hash, "height": cursor.height})
+
+    def _write_block(self, record: BlockRecord, at: int) -> int:
+        facts = record.facts
+        values = facts.as_dict()
+        block = {
+            "block_hash": facts.blockhash,
+            "height": facts.height,
+            "prev_hash": facts.previousblockhash,
+            "time": facts.time,
+            "header": record.block.block.raw[:80].tobytes(),
+            "source": record.block.source,
+            "simulated": facts.simulated,
+            "recorded_at": at,
+        }
+        stored = {
+            "block_hash": facts.blockhash,
+            "digest": digest(values),
+            "facts_version": facts.facts_version,
+            "labels_version": facts.labels_version,
+            "facts": json.dumps(values, ensure_ascii=False, separators=(",", ":")),
+            "recorded_at": at,
+        }
+        return self.database.insert("blocks", block) + self.database.insert("facts", stored)
+
+    def _event(self, table: str, row: dict[str, Any], event: str, correlation_id: str, at: int) -> int:
+        return self.database.insert(table, {**row, "event": event, "correlation_id": correlation_id, "recorded_at": at})
+
+    def _write_signals(self, signals: Sequence[Signal], correlation_id: str, at: int) -> int:
+        return self._append("signals", "signal_id", signals, correlation_id, at)
+
+    def _write_insights(self, insights: Sequence[Insight], correlation_id: str, at: int) -> int:
+        return self._append("insights", "insight_id", insights, correlation_id, at)
+
+    def _append(
+        self, table: str, key: str, items: Sequence[Signal] | Sequence[Insight], correlation_id: str, at: int
+    ) -> int:
+        """Insert what is new; reinstate what was retracted and is said again."""
+        rows = 0
+        for item in items:
+            values = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in NOT_STORED}
+            written = self.database.insert(table, {**values, "recorded_at": at})
+            name = values[key]
+            if not written and self._last_event(table, key, name) == "retracted":
+                row = {key: name, "reason": RETURNED}
+                written = self._event(f"{table[:-1]}_events", row, "reinstated", correlation_id, at)
+            rows += written
+        return rows
+
+    def _last_event(self, table: str, key: str, name: str) -> str | None:
+        events = f"{table[:-1]}_events"
+        sql = f"SELECT event FROM {events} WHERE {key} = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608
+        event: str | None = self.database.value(sql, name)
+        return event
+
+    def _supersede(self, block_hash: str, signals: Sequence[Signal], correlation_id: str, at: int) -> int:
+        """Retract what this block said before and does not say now, naming what takes its place."""
+        now = {s.signal_id for s in signals}
+        successors = {(s.signal_type, s.kind, s.subject): s.signal_id for s in signals}
+        rows = 0
+        for old in self.database.query("SELECT * FROM current_signals WHERE block_hash = ?", block_hash):
+            if old["signal_id"] not in now:
+                successor = successors.get((old["signal_type"], old["kind"], old["subject"]))
+                rows += self._retract(old["signal_id"], SUPERSEDED, successor, correlation_id, at)
+        return rows
+
+    def _retract(self, signal_id: str, reason: str, successor: str | None, correlation_id: str, at: int) -> int:
+        row = {"signal_id": signal_id, "reason": reason, "superseded_by": successor}
+        rows = self._event("signal_events", row, "retracted", correlation_id, at)
+        for insight in self.database.query("SELECT insight_id FROM current_insights WHERE signal_id = ?", signal_id):
+            told = {"insight_id": insight["insight_id"], "reason": reason}
+            rows += self._event("insight_events", told, "retracted", correlation_id, at)
+        return rows

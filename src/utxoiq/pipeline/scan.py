@@ -1,0 +1,71 @@
+"""Scan: everything a source has, from where the store stands to the tip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from utxoiq.errors import StoreError, WrongNetwork
+from utxoiq.insights.generator import InsightGenerator
+from utxoiq.models import Connected, Disconnected
+from utxoiq.persistence.module import SignalPersistenceModule
+from utxoiq.pipeline.orchestrator import PipelineOrchestrator
+from utxoiq.processors.discovery import discover
+
+if TYPE_CHECKING:
+    from utxoiq.entities.labels import LabelSet
+    from utxoiq.models import Insight
+    from utxoiq.persistence.sqlite import SqliteStore
+    from utxoiq.sources.base import BlockSource
+
+
+@dataclass(slots=True)
+class ScanResult:
+    """What a scan did."""
+
+    connected: int = 0
+    disconnected: int = 0
+    signals: int = 0
+    insights: list[Insight] = field(default_factory=list)
+
+
+async def scan(
+    source: BlockSource,
+    store: SqliteStore,
+    *,
+    labels: LabelSet | None = None,
+    on_step: Callable[[Connected | Disconnected], None] | None = None,
+) -> ScanResult:
+    """Follow `source` from the store's cursor to its tip, committing block by block.
+
+    Raises WrongNetwork, StoreError where a commit fails (all before it is kept), SourceError, DecodeError.
+    """
+    if store.network not in (None, source.network.name):
+        raise WrongNetwork(f"the store holds {store.network}, the source {source.network.name}: give another --db")
+    persistence = SignalPersistenceModule(store=store)
+    orchestrator = PipelineOrchestrator(discover(), persistence, insight_generator=InsightGenerator(), labels=labels)
+    result = ScanResult()
+    try:
+        async for step in source.follow(store.cursor()):
+            await _take(step, orchestrator, result)
+            if on_step:
+                on_step(step)
+    finally:
+        orchestrator.close()
+    return result
+
+
+async def _take(step: Connected | Disconnected, orchestrator: PipelineOrchestrator, result: ScanResult) -> None:
+    if isinstance(step, Disconnected):
+        taken = await orchestrator.disconnect_block(step.block_hash)
+        if not taken.success:
+            raise StoreError(taken.error or "a disconnect failed")
+        result.disconnected += 1
+        return
+    outcome = await orchestrator.process_new_block(step.block)
+    if not outcome.success:
+        raise StoreError(outcome.error or "a commit failed")
+    result.connected += 1
+    result.signals += len(outcome.signals)
+    result.insights += outcome.insights

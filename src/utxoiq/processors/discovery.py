@@ -1,0 +1,25 @@
+"""Finding the processors: ours and third parties', by the entry-point group `utxoiq.processors`."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from utxoiq.errors import ConfigError
+from utxoiq.processors.base import ProcessorConfig, SignalProcessor
+
+GROUP = "utxoiq.processors"
+
+
+def discover(configs: dict[str, ProcessorConfig] | None = None) -> list[SignalProcessor]:
+    """One instance of each installed processor, by name, with its own config where there is one.
+
+    Raises ConfigError for an entry point that is no processor.
+    """
+    configs = configs or {}
+    found = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+        processor = entry.load()
+        if not (isinstance(processor, type) and issubclass(processor, SignalProcessor)):
+            raise ConfigError(f"entry point {entry.name} of {GROUP} is no SignalProcessor: {entry.value}")
+        found.append(processor(configs.get(entry.name)))
+    return found

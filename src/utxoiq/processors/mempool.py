@@ -1,0 +1,121 @@
+"""Mempool signals of history: what the fees and transactions inside blocks say about the demand for block space.
+
+Formulas, limits and when such a signal is right: docs/signals/mempool.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from utxoiq.processors.base import ProcessingContext, SignalProcessor
+from utxoiq.processors.statistics import median, rank_confidence
+from utxoiq.units import COIN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from utxoiq.models import BlockData, BlockFacts, Signal, SignalType
+
+MIDDLE = 2
+"""Index of the median among the percentiles."""
+
+
+class MempoolProcessor(SignalProcessor):
+    """Fee spikes and drops, sudden changes of the transaction count, absurd single fees; all from blocks alone."""
+
+    signal_type: ClassVar[SignalType] = "mempool"
+    model_version = "mempool-1"
+    reads = ("txs", "totalfee", "package_feerate_percentiles_kvb", "top_fee")
+    window_blocks = 144
+    defaults: ClassVar[Mapping[str, float]] = {
+        "minimum_history": 72,
+        "spike_ratio": 3.0,
+        "spike_rank": 0.97,
+        "quiet_blocks": 12,
+        "count_ratio": 2.0,
+        "overpaid_btc": 0.5,
+        "overpaid_ratio": 20.0,
+        "overpaid_share": 0.5,
+        "overpaid_minimum_txs": 10,
+    }
+
+    async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:  # noqa: ARG002
+        """The signals of this block."""
+        return [*self._feerate(context), *self._count(context), *self._overpaid(context)]
+
+    def _feerate(self, context: ProcessingContext) -> list[Signal]:
+        past, now = self.window(context), _feerate(context.facts)
+        rates = [rate for facts in past if (rate := _feerate(facts)) is not None]
+        if now is None or len(rates) < self.thresholds["minimum_history"]:
+            return []
+        usual, up = median(rates), now > median(rates)
+        confidence, basis = rank_confidence(sum(rate < now if up else rate > now for rate in rates), len(rates))
+        if self._direction(now, usual) == 0 or confidence < self.thresholds["spike_rank"]:
+            return []
+        quiet = past[-int(self.thresholds["quiet_blocks"]) :]
+        if any(self._direction(_feerate(facts) or 0, usual) == self._direction(now, usual) for facts in quiet):
+            return []  # the same excursion goes on
+        metadata = {
+            "basis": "in-block feerates",
+            "feerate_kvb": now,
+            "usual_feerate_kvb": int(usual),
+            "ratio": round(now / usual, 2),
+            "window_blocks": len(rates),
+        }
+        kind = "fee_spike" if up else "fee_drop"
+        return self.signal(context, kind, "chain", confidence, basis, metadata)
+
+    def _direction(self, rate: float, usual: float) -> int:
+        ratio = self.thresholds["spike_ratio"]
+        return (rate >= usual * ratio > 0) - (0 < rate * ratio <= usual)
+
+    def _count(self, context: ProcessingContext) -> list[Signal]:
+        past, now = self.window(context), _payments(context.facts)
+        if len(past) < self.thresholds["minimum_history"]:
+            return []
+        counts = [_payments(facts) for facts in past]
+        if now == 0 or now < self.thresholds["count_ratio"] * max(counts):
+            return []
+        confidence, basis = rank_confidence(len(counts), len(counts))
+        metadata = {"basis": "in-block transaction count", "transactions": now, "window_blocks": len(counts)}
+        if max(counts) == 0:
+            return self.signal(context, "payments_resume", "chain", confidence, basis, metadata)
+        metadata |= {"most_before": max(counts), "usual_transactions": int(median(counts))}
+        return self.signal(context, "tx_count_record", "chain", confidence, basis, metadata)
+
+    def _overpaid(self, context: ProcessingContext) -> list[Signal]:
+        facts, top = context.facts, context.facts.top_fee
+        usual = _feerate(facts)
+        if top is None or not facts.totalfee or not usual or facts.txs <= self.thresholds["overpaid_minimum_txs"]:
+            return []
+        share = top["fee"] / facts.totalfee
+        if (
+            top["fee"] < self.thresholds["overpaid_btc"] * COIN
+            or top["feerate_kvb"] < self.thresholds["overpaid_ratio"] * usual
+            or share < self.thresholds["overpaid_share"]
+        ):
+            return []
+        others = _payments(facts) - 1
+        confidence, basis = rank_confidence(others, others)
+        metadata = {
+            "basis": "fees inside this block",
+            "fee": top["fee"],
+            "feerate_kvb": top["feerate_kvb"],
+            "usual_feerate_kvb": usual,
+            "ratio": round(top["feerate_kvb"] / usual, 1),
+            "share_of_fees": round(share, 4),
+            "transactions": _payments(facts),
+        }
+        basis["basis"] = "the share of the block's other transactions with a smaller fee"
+        return self.signal(context, "fee_overpaid", top["txid"], confidence, basis, metadata, [top["txid"]])
+
+
+def _payments(facts: BlockFacts) -> int:
+    """Transactions beside the coinbase."""
+    return facts.txs - 1
+
+
+def _feerate(facts: BlockFacts) -> int | None:
+    """The median package feerate in sat/kvB, None where unknown or where there was nothing to measure."""
+    percentiles: Sequence[int] | None = facts.package_feerate_percentiles_kvb
+    return None if percentiles is None or facts.txs < MIDDLE else percentiles[MIDDLE]

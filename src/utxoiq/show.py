@@ -1,0 +1,113 @@
+"""What people see: feeds, tables, progress. Machines get `--json`, one object a line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from utxoiq.units import btc, sat_per_vb, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BANNER = "[black on yellow] SIMULATED [/] "
+
+
+def json_lines(rows: Iterable[dict[str, Any]]) -> None:
+    """One compact JSON object a line on standard output."""
+    for row in rows:
+        sys.stdout.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} blocks/s" if speed else "")
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar with rate and time left on a terminal, nothing elsewhere. Call what it gives once a step."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def insight_feed(rows: Sequence[dict[str, Any]], empty: str) -> None:
+    """Insights as a feed: headline, summary, confidence, evidence."""
+    console = Console()
+    wrap = not console.is_terminal
+    if not rows:
+        console.print(empty)
+    for row in rows:
+        label = BANNER if row["simulated"] else ""
+        withdrawn = f"[red]RETRACTED: {escape(row['retraction_reason'])}[/] " if row.get("retraction_reason") else ""
+        heights = ", ".join(map(str, row["evidence"]["block_heights"])) or "unknown"
+        txids = "".join(f" · tx {txid}" for txid in row["evidence"]["transaction_ids"])
+        lines = (
+            f"{label}{withdrawn}[bold]{escape(row['headline'])}[/]",
+            f"  {escape(row['summary'])}",
+            f"  [dim]{escape(row['confidence_explanation'])}[/]",
+            f"  [cyan]{utc(row['created_at'])} · {row['category']} · block {heights}{txids}[/]",
+            f"  [cyan]signal {row['signal_id']}[/]\n",
+        )
+        for line in lines:
+            console.print(line, soft_wrap=wrap, highlight=False)
+
+
+def signal_table(rows: Sequence[dict[str, Any]], empty: str) -> None:
+    """Signals as a table."""
+    table = _table("height", "time", "type", "kind", "subject", "confidence", "signal")
+    for row in rows:
+        mark = "SIMULATED " if row["simulated"] else ""
+        table.add_row(
+            str(row["block_height"]), utc(row["created_at"]), row["signal_type"], mark + row["kind"],
+            Text(_short(row["subject"])), f"{row['confidence']:.3f}", row["signal_id"],
+        )  # fmt: skip
+    Console().print(table if rows else empty)
+
+
+def facts_table(rows: Iterable[dict[str, Any]]) -> None:
+    """The main facts of each block."""
+    table = _table("height", "time", "txs", "fees BTC", "median sat/vB", "weight", "pool", "tag")
+    for row in rows:
+        fees, rates = row["totalfee"], row["package_feerate_percentiles_kvb"]
+        table.add_row(
+            str(row["height"]), utc(row["time"]), f"{row['txs']:,}", "unknown" if fees is None else btc(fees),
+            "unknown" if rates is None else sat_per_vb(rates[2]), f"{row['weight']:,}",
+            Text(row["pool_name"] or "unknown"), Text(row["coinbase_tag"][:30]),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def entity_table(rows: Sequence[dict[str, Any]]) -> None:
+    """Entities, with how many addresses and tags are known of each."""
+    table = _table("id", "name", "kind", "ticker", "addresses", "tags", "newest evidence")
+    for row in rows:
+        table.add_row(
+            row["id"], Text(row["name"]), row["kind"], row["ticker"] or "", str(row["addresses"]), str(row["tags"]),
+            row["as_of"] or "",
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _short(subject: str) -> str:
+    return f"{subject[:8]}…{subject[-4:]}" if len(subject) == 64 else subject
