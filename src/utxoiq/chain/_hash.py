@@ -7,7 +7,7 @@ from numba import types as nt
 
 from utxoiq.chain._jit import BYTES, U8, U32, helper, kernel
 from utxoiq.chain._llvm import copy, load64, store64_big_endian
-from utxoiq.chain._sha import INITIAL, absorb2, double_hash_pair2, rehash2, write_digest
+from utxoiq.chain._sha import absorb2, double_hash_pair2, rehash2, reset, write_digest
 
 
 @helper
@@ -65,7 +65,7 @@ def hash_transactions(
             if t0 >= 0:
                 left0 = stage(buf, t0, offset, size, stripped_size, witness_offset, has_witness, whole, scratch, 0)
                 p0 = scratch_at
-                states[0:8] = INITIAL
+                reset(states_at)
                 following = next_transaction(following, n_tx, has_witness, whole)
         if left1 == 0:
             if t1 >= 0:
@@ -74,7 +74,7 @@ def hash_transactions(
             if t1 >= 0:
                 left1 = stage(buf, t1, offset, size, stripped_size, witness_offset, has_witness, whole, scratch, half)
                 p1 = scratch_at + half
-                states[8:16] = INITIAL
+                reset(states_at + 32)
                 following = next_transaction(following, n_tx, has_witness, whole)
         if t0 < 0 and t1 < 0:
             break

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types as nt
 from numba.core import cgutils
@@ -33,7 +32,7 @@ ROUND_CONSTANTS = (
 _H = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
 # fmt: on
 _A, _B, _C, _D, _E, _F, _G, _HH = _H
-INITIAL = np.array([_F, _E, _B, _A, _HH, _G, _D, _C], np.uint32)
+INITIAL = (_F, _E, _B, _A, _HH, _G, _D, _C)
 """The starting state in register order (element 0 lowest)."""
 
 
@@ -96,7 +95,7 @@ def _store_digest(builder: Any, address: Any, words: list[Any]) -> None:
 
 
 def _initial() -> tuple[Any, Any]:
-    return _constant([int(v) for v in INITIAL[:4]]), _constant([int(v) for v in INITIAL[4:]])
+    return _constant(INITIAL[:4]), _constant(INITIAL[4:])
 
 
 def _padding(bits: int) -> tuple[Any, Any]:
@@ -147,6 +146,18 @@ def absorb2(typingctx: Any, states: Any, first: Any, second: Any, blocks: Any) -
         return context.get_dummy_value()
 
     return nt.void(nt.int64, nt.int64, nt.int64, nt.int64), generate
+
+
+@intrinsic
+def reset(typingctx: Any, state: Any) -> Any:
+    """Put the starting state at address `state`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        for i, vector in enumerate(_initial()):
+            builder.store(vector, _vector_at(builder, args[0], 16 * i), align=4)
+        return context.get_dummy_value()
+
+    return nt.void(nt.int64), generate
 
 
 @intrinsic

@@ -76,76 +76,6 @@ def is_null_outpoint(buf, p):
     return load64(buf, p) | load64(buf, p + 8) | load64(buf, p + 16) | load64(buf, p + 24) == 0
 
 
-@helper
-def walk_inputs(buf, p, n, count, t, k, in_offset):
-    """Skip `count` inputs from p, noting where each begins. Next position or an error code; `info` is the caller's."""
-    for _ in range(count):
-        if n - p < 41:
-            return p, TRUNCATED
-        null = is_null_outpoint(buf, p)
-        if null and t > 0:
-            return p, NULL_PREVOUT
-        if t == 0 and (not null or count != 1):
-            return p, NO_COINBASE
-        in_offset[k] = p
-        k += 1
-        size, after = compact_size(buf, p + 36, n)
-        if after < 0:
-            return p, after
-        if size + 4 > n - after:
-            return p, TRUNCATED
-        p = after + size + 4
-    return p, 0
-
-
-@helper
-def walk_outputs(buf, p, n, count, k, out_value, out_offset, out_length, out_type, out_key):
-    """Read `count` outputs from p into the columns from row k: (position, error code or 0, total in sat)."""
-    total = 0
-    for _ in range(count):
-        if n - p < 9:
-            return p, TRUNCATED, total
-        value = load64_signed(buf, p)
-        if value < 0 or value > MAX_MONEY:
-            return p, MONEY, total
-        size, after = compact_size(buf, p + 8, n)
-        if after < 0:
-            return p, after, total
-        if size > n - after:
-            return p, TRUNCATED, total
-        total += value
-        if total > MAX_MONEY:
-            return p, MONEY, total
-        out_value[k] = value
-        out_offset[k] = after
-        out_length[k] = size
-        out_type[k] = classify(buf, after, size)
-        out_key[k] = script_key(buf, after, size)
-        k += 1
-        p = after + size
-    return p, 0, total
-
-
-@helper
-def walk_witnesses(buf, p, n, inputs):
-    """Skip the witness stacks of `inputs` inputs: (position, error code or 0)."""
-    items = 0
-    for _ in range(inputs):
-        count, after = compact_size(buf, p, n)
-        if after < 0:
-            return p, after
-        p = after
-        items += count
-        for _ in range(count):
-            size, after = compact_size(buf, p, n)
-            if after < 0:
-                return p, after
-            if size > n - after:
-                return p, TRUNCATED
-            p = after + size
-    return p, (0 if items else SUPERFLUOUS)
-
-
 @kernel(
     nt.int64(BYTES, nt.int64, U32, U32, U32, U32, U8, U32, U32, I64, U32, I64, U32, U32, U8, U64, I64)
 )  # fmt: skip
@@ -185,45 +115,83 @@ def walk_block(
                 return FLAG
             has_witness = 1
             p += 2
-        info[0] = p
-        inputs, after = compact_size(buf, p, n)
-        if after < 0:
-            return after
+        inputs, p = compact_size(buf, p, n)
+        if p < 0:
+            return p
         if inputs == 0:
             return NO_INPUTS
-        p = after
         if inputs > (n - p) // 41:
             return COUNT
         if n_in + inputs > in_offset.shape[0]:
             return CAPACITY
+        if t == 0 and inputs != 1:
+            return NO_COINBASE
         tx_first_in[t] = n_in
-        p, error = walk_inputs(buf, p, n, inputs, t, n_in, in_offset)
+        for _ in range(inputs):
+            info[0] = p
+            if n - p < 41:
+                return TRUNCATED
+            if is_null_outpoint(buf, p) != (t == 0):
+                return NULL_PREVOUT if t else NO_COINBASE
+            in_offset[n_in] = p
+            n_in += 1
+            size, p = compact_size(buf, p + 36, n)
+            if p < 0:
+                return p
+            if size + 4 > n - p:
+                return TRUNCATED
+            p += size + 4
         info[0] = p
-        if error < 0:
-            return error
-        n_in += inputs
-        outputs, after = compact_size(buf, p, n)
-        if after < 0:
-            return after
+        outputs, p = compact_size(buf, p, n)
+        if p < 0:
+            return p
         if outputs == 0:
             return NO_OUTPUTS
-        p = after
         if outputs > (n - p) // 9:
             return COUNT
         if n_out + outputs > out_value.shape[0]:
             return CAPACITY
         tx_first_out[t] = n_out
-        p, error, total = walk_outputs(buf, p, n, outputs, n_out, out_value, out_offset, out_length, out_type, out_key)
-        info[0] = p
-        if error < 0:
-            return error
-        n_out += outputs
+        total = 0
+        for _ in range(outputs):
+            info[0] = p
+            if n - p < 9:
+                return TRUNCATED
+            value = load64_signed(buf, p)
+            size, p = compact_size(buf, p + 8, n)
+            if p < 0:
+                return p
+            if size > n - p:
+                return TRUNCATED
+            if value < 0 or value > MAX_MONEY or total + value > MAX_MONEY:
+                return MONEY
+            total += value
+            out_value[n_out] = value
+            out_offset[n_out] = p
+            out_length[n_out] = size
+            out_type[n_out] = classify(buf, p, size)
+            out_key[n_out] = script_key(buf, p, size)
+            n_out += 1
+            p += size
         witness = p
         if has_witness:
-            p, error = walk_witnesses(buf, p, n, inputs)
-            info[0] = p
-            if error < 0:
-                return error
+            items = 0
+            for _ in range(inputs):
+                info[0] = p
+                stack, p = compact_size(buf, p, n)
+                if p < 0:
+                    return p
+                items += stack
+                for _ in range(stack):
+                    size, p = compact_size(buf, p, n)
+                    if p < 0:
+                        return p
+                    if size > n - p:
+                        return TRUNCATED
+                    p += size
+            if items == 0:
+                return SUPERFLUOUS
+        info[0] = p
         if n - p < 4:
             return TRUNCATED
         witness_size = p - witness

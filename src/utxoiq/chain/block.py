@@ -9,7 +9,7 @@ import numpy as np
 
 from utxoiq.chain import hashing
 from utxoiq.chain._spent import read_spenttxouts, read_undo
-from utxoiq.chain._walk import REASONS, script_keys, walk_block
+from utxoiq.chain._walk import CAPACITY, REASONS, script_keys, walk_block
 from utxoiq.chain.coinbase import Coinbase, read_coinbase, witness_commitment
 from utxoiq.chain.hashes import Hash256, double_sha256
 from utxoiq.chain.header import SIZE as HEADER_SIZE
@@ -117,8 +117,7 @@ def decode_block(raw: bytes, network: Network, *, check: bool = True) -> Block:
     header = read_header(raw, network.pow_limit) if check else _unchecked_header(raw)
     if len(raw) > MAX_BLOCK_SIZE:
         raise DecodeError("block", f"{len(raw)} bytes are more than any block has ({MAX_BLOCK_SIZE})")
-    data = np.frombuffer(raw, np.uint8)
-    tx, input_offset, outputs = _walk(data)
+    data, tx, input_offset, outputs = columns_of(raw)
     txids = hashing.txids(data, tx)
     coinbase = read_coinbase(raw, tx, outputs, input_offset, network, header.version)
     if check:
@@ -133,39 +132,47 @@ def _unchecked_header(raw: bytes) -> Header:
     return Header(0, Hash256(raw[4:36]), raw[36:68], 0, 0, 0, Hash256(double_sha256(raw[:80])))
 
 
-def _walk(data: NDArray[np.uint8]) -> tuple[Transactions, NDArray[np.uint32], Outputs]:
-    body = len(data) - HEADER_SIZE
-    max_tx, max_in, max_out = body // 60 + 1, body // 41 + 1, body // 9 + 1
-    per_tx = np.empty((4, max_tx), np.uint32)
-    first = np.empty((2, max_tx + 1), np.uint32)
-    has_witness, value_out = np.empty(max_tx, np.uint8), np.empty(max_tx, np.int64)
+def columns_of(raw: bytes) -> tuple[NDArray[np.uint8], Transactions, NDArray[np.uint32], Outputs]:
+    """The bytes as an array, and the columns of transactions, inputs (their offsets) and outputs. Checks no hash.
+
+    Raises DecodeError for bytes that are not a header and transactions.
+    """
+    data = np.frombuffer(raw, np.uint8)
+    body = max(0, len(raw) - HEADER_SIZE)
+    usual = (body // 160 + 16, body // 96 + 16, body // 64 + 16)
+    smallest = (body // 60 + 1, body // 41 + 1, body // 9 + 1)
+    for n_tx, n_in, n_out in (usual, smallest):
+        found = _walk(data, n_tx, n_in, n_out)
+        if found is not None:
+            return data, *found
+    raise AssertionError("no block has more rows than its smallest transactions, inputs and outputs allow")
+
+
+def _walk(
+    data: NDArray[np.uint8], max_tx: int, max_in: int, max_out: int
+) -> tuple[Transactions, NDArray[np.uint32], Outputs] | None:
+    """The columns, or None where the block has more rows than that: columns sized for the worst case would cost more
+    in fresh pages than reading the block."""
+    offset, size, stripped_size, witness_offset, first_input, first_output = np.empty((6, max_tx + 1), np.uint32)
+    has_witness, value_out = np.empty(max_tx + 1, np.uint8), np.empty(max_tx + 1, np.int64)
     input_offset = np.empty(max_in, np.uint32)
-    value, where = np.empty(max_out, np.int64), np.empty((2, max_out), np.uint32)
-    kind, key = np.empty(max_out, np.uint8), np.empty(max_out, np.uint64)
+    value, key, kind = np.empty(max_out, np.int64), np.empty(max_out, np.uint64), np.empty(max_out, np.uint8)
+    where, length = np.empty((2, max_out), np.uint32)
     info = np.zeros(3, np.int64)
     n = walk_block(
-        data,
-        HEADER_SIZE,
-        *per_tx,
-        has_witness,
-        *first,
-        value_out,
-        input_offset,
-        value,
-        *where,
-        kind,
-        key,
-        info,
-    )
+        data, HEADER_SIZE, offset, size, stripped_size, witness_offset, has_witness, first_input, first_output,
+        value_out, input_offset, value, where, length, kind, key, info,
+    )  # fmt: skip
+    if n == CAPACITY:
+        return None
     if n < 0:
         raise DecodeError("block", REASONS[n], int(info[0]))
     n_in, n_out = int(info[1]), int(info[2])
-    offset, size, stripped_size, witness_offset = per_tx[:, :n]
-    first_input, first_output = first[:, : n + 1]
     tx = Transactions(
-        offset, size, stripped_size, witness_offset, has_witness[:n], first_input, first_output, value_out[:n]
-    )
-    outputs = Outputs(data, value[:n_out], where[0, :n_out], where[1, :n_out], kind[:n_out], key[:n_out])
+        offset[:n], size[:n], stripped_size[:n], witness_offset[:n], has_witness[:n],
+        first_input[: n + 1], first_output[: n + 1], value_out[:n],
+    )  # fmt: skip
+    outputs = Outputs(data, value[:n_out], where[:n_out], length[:n_out], kind[:n_out], key[:n_out])
     return tx, input_offset[:n_in], outputs
 
 
@@ -234,10 +241,8 @@ def _spent_outputs(block: Block, data: NDArray[np.uint8]) -> tuple[Outputs, NDAr
     """Columns for a kernel to fill: one row an input, and the total of each transaction."""
     n_in = len(block.input_offset)
     offset, length = np.empty((2, n_in), np.uint32)
-    outputs = Outputs(
-        data, np.empty(n_in, np.int64), offset, length, np.empty(n_in, np.uint8), np.empty(n_in, np.uint64)
-    )
-    return outputs, np.empty(block.n_tx, np.int64)
+    value, key, kind = np.empty(n_in, np.int64), np.empty(n_in, np.uint64), np.empty(n_in, np.uint8)
+    return Outputs(data, value, offset, length, kind, key), np.empty(block.n_tx, np.int64)
 
 
 def _solve_uncompressed_keys(outputs: Outputs, rows: NDArray[np.uint32]) -> None:

@@ -50,6 +50,7 @@ class Entity:
 
 class LabelSet:
     """A versioned set of entities. `owner_of` maps a script to its entity; a script of two owners has none.
+    `tags` are those of mining pools, as lower-case bytes.
 
     `conflicts` are (address, first id, second id). Raises LabelError for an address that is not of `network`.
     """
@@ -57,6 +58,9 @@ class LabelSet:
     def __init__(self, entities: tuple[Entity, ...], version: str, network: Network) -> None:
         self.entities = {entity.id: entity for entity in entities}
         self.version, self.network = version, network
+        self.tags = tuple(
+            (tag.encode().lower(), entity) for entity in entities if entity.kind == "mining_pool" for tag in entity.tags
+        )
         self.conflicts: list[tuple[str, str, str]] = []
         self._owners: dict[bytes, str] = {}
         for entity in entities:

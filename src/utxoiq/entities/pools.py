@@ -32,8 +32,7 @@ def attribute(coinbase: Coinbase, labels: LabelSet) -> Attribution | None:
 
 def _longest_tag(script_sig: bytes, labels: LabelSet) -> Entity | None:
     written = script_sig.lower()  # pools are not constant in their capitals, and mempool.space ignores them too
-    pools = labels.of_kind("mining_pool")
-    found = [(len(tag), pool) for pool in pools for tag in pool.tags if tag.encode().lower() in written]
+    found = [(len(tag), pool) for tag, pool in labels.tags if tag in written]
     longest = max((length for length, _ in found), default=0)
     best = {pool.id: pool for length, pool in found if length == longest}
     return next(iter(best.values())) if len(best) == 1 else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import types as nt
 
-from utxoiq.chain._jit import BYTES, I32, I64, U8, U32, kernel
+from utxoiq.chain._jit import BYTES, I32, I64, U8, U32, U64, kernel
 from utxoiq.chain._llvm import load8
-from utxoiq.chain._script import compact_size_bytes
+from utxoiq.chain._script import NONSTANDARD, NULLDATA, compact_size_bytes, same_bytes
 
 UTXO_OVERHEAD = 8 + 36 + 4
 """Bytes beside the script and its length: value 8, and PER_UTXO_OVERHEAD (outpoint 36, height and flag 4)."""
@@ -24,60 +24,121 @@ def sum_outputs(data, value, offset, length, kind, begin, end, count_by_type, va
         value_by_type[kind[i]] += value[i]
         bytes_added = UTXO_OVERHEAD + size + compact_size_bytes(size)
         sums[0] += bytes_added
-        unspendable = size > MAX_SCRIPT_SIZE or (size > 0 and load8(data, np.int64(offset[i])) == OP_RETURN)
-        if not unspendable:
+        odd = kind[i] == NULLDATA or (kind[i] == NONSTANDARD and size > 0)
+        if size <= MAX_SCRIPT_SIZE and not (odd and load8(data, np.int64(offset[i])) == OP_RETURN):
             sums[1] += bytes_added
             sums[2] += 1
 
 
-@kernel(nt.int64(nt.int64, I64, I64, U32, U32, I64, I64, I64))
-def fees_and_rates(n_tx, value_in, value_out, size, stripped_size, fee, weight, feerate_kvb):
-    """Fee in sat, weight, and feerate in integer sat/kvB of each transaction but the coinbase; the sum of the fees.
+@kernel(nt.void(nt.int64, U32, U32, U8, I64, I64))
+def sum_transactions(n_tx, size, stripped_size, has_witness, weight, sums):
+    """Weight of each transaction; sums over all but the coinbase: [size, weight, then number, size and weight of
+    those with a witness, smallest size, largest size, and the weight of the coinbase]."""
+    sums[5] = size[1] if n_tx > 1 else 0
+    for t in range(n_tx):
+        bytes_ = np.int64(size[t])
+        weight[t] = 3 * np.int64(stripped_size[t]) + bytes_
+        if t == 0:
+            sums[7] = weight[0]
+            continue
+        sums[0] += bytes_
+        sums[1] += weight[t]
+        sums[5] = min(sums[5], bytes_)
+        sums[6] = max(sums[6], bytes_)
+        if has_witness[t]:
+            sums[2] += 1
+            sums[3] += bytes_
+            sums[4] += weight[t]
+
+
+@kernel(nt.void(nt.int64, I64, I64, I64, I64, I64, I64))
+def sum_fees(n_tx, value_in, value_out, weight, fee, feerate_kvb, sums):
+    """Fee in sat and feerate in integer sat/kvB of each transaction, the coinbase's zero; sums = [total, then least
+    and largest fee, least and largest feerate, and the row of the largest fee].
 
     The caller has checked that no fee is negative.
     """
-    total = 0
     fee[0] = 0
-    for t in range(n_tx):
-        weight[t] = 3 * np.int64(stripped_size[t]) + np.int64(size[t])
-        if t > 0:
-            fee[t] = value_in[t] - value_out[t]
-            total += fee[t]
-            feerate_kvb[t] = fee[t] * 4000 // weight[t]
     feerate_kvb[0] = 0
-    return total
+    for t in range(1, n_tx):
+        fee[t] = value_in[t] - value_out[t]
+        feerate_kvb[t] = fee[t] * 4000 // weight[t]
+        sums[0] += fee[t]
+        if t == 1 or fee[t] < sums[1]:
+            sums[1] = fee[t]
+        if t == 1 or fee[t] > sums[2]:
+            sums[2] = fee[t]
+            sums[5] = t
+        if t == 1 or feerate_kvb[t] < sums[3]:
+            sums[3] = feerate_kvb[t]
+        if t == 1 or feerate_kvb[t] > sums[4]:
+            sums[4] = feerate_kvb[t]
 
 
-@kernel(nt.void(I64, nt.int64, I64, I64, nt.int64, I64))
-def percentiles_by_weight(order, first, feerate, weight, total_weight, result):
-    """Core's CalculatePercentilesByWeight: 10, 25, 50, 75, 90 % of `feerate` in ascending `order`.
+INDEX_BITS = 20
+"""Enough for the number of any transaction in a block; what is left holds any feerate up to 8 million BTC a kvB."""
 
-    `order` are rows counted from `first`. Thresholds are the same floating-point quotients Core compares with.
+
+@kernel(nt.void(I64, nt.int64, I64))
+def pack_rates(feerate, n_tx, packed):
+    """packed[t - 1] = the feerate of transaction t above its number, so that sorting plain integers sorts rows."""
+    for t in range(1, n_tx):
+        packed[t - 1] = (min(feerate[t], 1 << 43) << INDEX_BITS) | t
+
+
+@kernel(nt.void(I64, I64, I64, nt.int64, I64))
+def percentiles_by_weight(packed, feerate, weight, total_weight, result):
+    """Core's CalculatePercentilesByWeight: 10, 25, 50, 75, 90 % of `feerate`, for sorted `packed` rows.
+
+    Thresholds are the same floating-point quotients Core compares with.
     """
-    n = order.shape[0]
+    n = packed.shape[0]
+    thresholds = (
+        total_weight / 10.0, total_weight / 4.0, total_weight / 2.0,
+        (total_weight * 3.0) / 4.0, (total_weight * 9.0) / 10.0,
+    )  # fmt: skip
     done = 0
     so_far = 0
+    row = 0
     for i in range(n):
-        row = order[i] + first
+        row = packed[i] & ((1 << INDEX_BITS) - 1)
         so_far += weight[row]
-        while done < 5:
-            if done == 0:
-                threshold = total_weight / 10.0
-            elif done == 1:
-                threshold = total_weight / 4.0
-            elif done == 2:
-                threshold = total_weight / 2.0
-            elif done == 3:
-                threshold = (total_weight * 3.0) / 4.0
-            else:
-                threshold = (total_weight * 9.0) / 10.0
-            if so_far < threshold:
-                break
+        while done < 5 and so_far >= thresholds[done]:
             result[done] = feerate[row]
             done += 1
     while done < 5:
-        result[done] = 0 if n == 0 else feerate[order[n - 1] + first]
+        result[done] = 0 if n == 0 else feerate[row]
         done += 1
+
+
+@kernel(
+    nt.int64(nt.int64, nt.int64, U32, U32, I64, I64, U64, BYTES, U32, U32, U64, BYTES, U32, U32, I64, I64)
+)  # fmt: skip
+def find_large(
+    n_tx, threshold, first_in, first_out, value_out, out_value, out_key, out_data, out_offset, out_length,
+    in_key, in_data, in_offset, in_length, rows, change,
+):  # fmt: skip
+    """Transactions that move `threshold` sat and more beside what they pay back to scripts they spend from.
+
+    Fills rows[i] and change[i] (sat); returns how many. Equal keys find a script again, equal bytes decide.
+    """
+    found = 0
+    for t in range(1, n_tx):
+        if value_out[t] < threshold:
+            continue
+        back = 0
+        for o in range(np.int64(first_out[t]), np.int64(first_out[t + 1])):
+            size = np.int64(out_length[o])
+            for i in range(np.int64(first_in[t]), np.int64(first_in[t + 1])):
+                if out_key[o] == in_key[i] and size == np.int64(in_length[i]):
+                    if same_bytes(out_data, np.int64(out_offset[o]), in_data, np.int64(in_offset[i]), size):
+                        back += out_value[o]
+                        break
+        if value_out[t] - back >= threshold:
+            rows[found] = t
+            change[found] = back
+            found += 1
+    return found
 
 
 @kernel(nt.void(U32, nt.int64, I32))

@@ -8,7 +8,7 @@ import numpy as np
 
 from utxoiq.chain._script import N_TYPES
 from utxoiq.chain.scripts import ScriptType
-from utxoiq.facts._sums import sum_outputs
+from utxoiq.facts._sums import find_large, sum_outputs
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
@@ -75,23 +75,21 @@ def large_transfers(block: Block, spent: Spent, fees: Fees) -> list[dict[str, An
     Change to a script among the transaction's own inputs is certain change and taken off; change to a fresh script
     can't be told from a payment, so `moved` is an upper bound of what changed hands.
     """
-    found: list[dict[str, Any]] = []
-    for t in (np.flatnonzero(block.tx.value_out[1:] >= LARGE_TRANSFER) + 1).tolist():
-        change = _change(block, spent, t)
-        moved = int(block.tx.value_out[t]) - change
-        if moved >= LARGE_TRANSFER:
-            found.append({"txid": str(block.txid(t)), "moved": moved, "change": change, "fee": int(fees.fee[t])})
-    return sorted(found, key=lambda transfer: (-transfer["moved"], transfer["txid"]))[:MOST_TRANSFERS]
-
-
-def _change(block: Block, spent: Spent, t: int) -> int:
-    """Satoshis transaction t pays back to scripts it spends from; keys find candidates, whole scripts decide."""
-    inputs = range(int(block.tx.first_input[t]), int(block.tx.first_input[t + 1]))
-    begin, end = int(block.tx.first_output[t]), int(block.tx.first_output[t + 1])
-    candidates = np.flatnonzero(np.isin(block.outputs.key[begin:end], spent.outputs.key[inputs.start : inputs.stop]))
-    if not len(candidates):
-        return 0
-    own = {spent.outputs.script(row) for row in inputs}
-    return sum(
-        int(block.outputs.value[row]) for row in (candidates + begin).tolist() if block.outputs.script(row) in own
-    )
+    n, made, used = block.n_tx, block.outputs, spent.outputs
+    rows, change = np.empty((2, n), np.int64)
+    count = find_large(
+        n, LARGE_TRANSFER, block.tx.first_input, block.tx.first_output, block.tx.value_out,
+        made.value, made.key, made.data, made.offset, made.length, used.key, used.data, used.offset, used.length,
+        rows, change,
+    )  # fmt: skip
+    moved = block.tx.value_out[rows[:count]] - change[:count]
+    largest = np.argsort(-moved, kind="stable")[:MOST_TRANSFERS].tolist()
+    return [
+        {
+            "txid": str(block.txid(int(rows[i]))),
+            "moved": int(moved[i]),
+            "change": int(change[i]),
+            "fee": int(fees.fee[rows[i]]),
+        }
+        for i in largest
+    ]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from utxoiq.chain.address import address_of
 from utxoiq.chain.header import SIZE as HEADER_SIZE
 from utxoiq.chain.links import check_spent, in_block_sources
@@ -13,13 +11,13 @@ from utxoiq.chain.serialize import compact_size
 from utxoiq.entities.pools import attribute
 from utxoiq.errors import DecodeError
 from utxoiq.facts.coins import coin_age, large_transfers, type_sums
-from utxoiq.facts.fees import compute_fees, compute_packages, truncated_median
+from utxoiq.facts.fees import compute_fees, compute_packages, compute_sizes, fee_stats, truncated_median
 from utxoiq.models import BlockFacts
 
 if TYPE_CHECKING:
     from utxoiq.chain.block import Block, Spent
     from utxoiq.entities.labels import LabelSet
-    from utxoiq.facts.fees import Fees
+    from utxoiq.facts.fees import Fees, Sizes
     from utxoiq.models import BlockData
 
 # Two early coinbases repeat older ones and add nothing to the UTXO set (Core's IsBIP30Repeat)
@@ -60,8 +58,12 @@ def compute_facts(data: BlockData, labels: LabelSet) -> BlockFacts:
         "labels_version": labels.version,
         "simulated": block.network.simulated,
     }
-    values |= _size_facts(block) | _coinbase_facts(block, labels) | _utxo_facts(data)
-    values |= UNKNOWN_WITHOUT_SPENT if data.spent is None else _spent_facts(data, data.spent, values["subsidy"])
+    sizes = compute_sizes(block)
+    values |= _size_facts(block, sizes) | _coinbase_facts(block, labels) | _utxo_facts(data)
+    if data.spent is None:
+        values |= UNKNOWN_WITHOUT_SPENT
+    else:
+        values |= _spent_facts(data, data.spent, sizes, values["subsidy"])
     return BlockFacts(**values)
 
 
@@ -73,29 +75,26 @@ def _median_time(data: BlockData) -> int | None:
     return times[len(times) // 2]
 
 
-def _size_facts(block: Block) -> dict[str, Any]:
+def _size_facts(block: Block, sizes: Sizes) -> dict[str, Any]:
     """Counts and sizes. Like Core's, all but `txs`, `outs`, `size` and `weight` leave the coinbase out."""
-    tx = block.tx
-    size, weight = tx.size.astype(np.int64), 3 * tx.stripped_size.astype(np.int64) + tx.size
-    segwit = tx.has_witness[1:] != 0
-    total_size = int(size[1:].sum())
+    payments = block.n_tx - 1
     head = HEADER_SIZE + len(compact_size(block.n_tx))
     return {
         "txs": block.n_tx,
         "ins": len(block.input_offset) - 1,
         "outs": len(block.outputs.value),
-        "total_out": int(tx.value_out[1:].sum()),
-        "total_size": total_size,
-        "total_weight": int(weight[1:].sum()),
-        "swtxs": int(segwit.sum()),
-        "swtotal_size": int(size[1:][segwit].sum()),
-        "swtotal_weight": int(weight[1:][segwit].sum()),
-        "avgtxsize": total_size // (block.n_tx - 1) if block.n_tx > 1 else 0,
-        "mediantxsize": truncated_median(size[1:]),
-        "mintxsize": int(size[1:].min()) if block.n_tx > 1 else 0,
-        "maxtxsize": int(size[1:].max(initial=0)),
+        "total_out": int(block.tx.value_out[1:].sum()),
+        "total_size": sizes.total_size,
+        "total_weight": sizes.total_weight,
+        "swtxs": sizes.swtxs,
+        "swtotal_size": sizes.swtotal_size,
+        "swtotal_weight": sizes.swtotal_weight,
+        "avgtxsize": sizes.total_size // payments if payments else 0,
+        "mediantxsize": truncated_median(block.tx.size[1:]),
+        "mintxsize": sizes.mintxsize,
+        "maxtxsize": sizes.maxtxsize,
         "size": len(block.raw),
-        "weight": 4 * head + int(weight.sum()),
+        "weight": 4 * head + sizes.coinbase_weight + sizes.total_weight,
     }
 
 
@@ -151,17 +150,19 @@ def _outputs_never_in_the_set(data: BlockData) -> tuple[int, int] | None:
     return int(sums[1]), int(sums[2])
 
 
-def _spent_facts(data: BlockData, spent: Spent, subsidy: int | None) -> dict[str, Any]:
+def _spent_facts(data: BlockData, spent: Spent, sizes: Sizes, subsidy: int | None) -> dict[str, Any]:
     block = data.block
     source = in_block_sources(block)
     check_spent(block, spent, source)
-    fees = compute_fees(block, spent)
-    package_percentiles, packages = compute_packages(block, fees, source)
+    fees = compute_fees(block, spent, sizes)
+    stats = fee_stats(fees, sizes)
+    alone = stats["feerate_percentiles_kvb"]
+    package_percentiles, packages = compute_packages(block, fees, sizes, source, alone)
     unclaimed = None if subsidy is None else subsidy + fees.total - block.coinbase.value_out
     if unclaimed is not None and unclaimed < 0:
         raise DecodeError("block", f"its coinbase claims {-unclaimed} sat more than subsidy and fees")
     return {
-        **fees.stats(),
+        **stats,
         "package_feerate_percentiles_kvb": package_percentiles,
         "packages": packages,
         "top_fee": _top_fee(block, fees),
@@ -174,5 +175,5 @@ def _spent_facts(data: BlockData, spent: Spent, subsidy: int | None) -> dict[str
 def _top_fee(block: Block, fees: Fees) -> dict[str, Any] | None:
     if fees.total == 0:
         return None
-    t = int(fees.fee.argmax())
-    return {"txid": str(block.txid(t)), "fee": int(fees.fee[t]), "feerate_kvb": int(fees.feerate_kvb[t])}
+    t = fees.top
+    return {"txid": str(block.txid(t)), "fee": fees.maxfee, "feerate_kvb": int(fees.feerate_kvb[t])}

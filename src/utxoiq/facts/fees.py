@@ -9,7 +9,7 @@ import numpy as np
 
 from utxoiq.chain._links import package_feerates
 from utxoiq.errors import DecodeError
-from utxoiq.facts._sums import fees_and_rates, owner_of_rows, percentiles_by_weight
+from utxoiq.facts._sums import owner_of_rows, pack_rates, percentiles_by_weight, sum_fees, sum_transactions
 from utxoiq.units import MAX_MONEY
 
 if TYPE_CHECKING:
@@ -19,64 +19,100 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """Weight of each transaction, and the sums `getblockstats` makes of sizes; the coinbase is in none of them."""
+
+    weight: NDArray[np.int64]
+    total_size: int
+    total_weight: int
+    swtxs: int
+    swtotal_size: int
+    swtotal_weight: int
+    mintxsize: int
+    maxtxsize: int
+    coinbase_weight: int
+
+
+def compute_sizes(block: Block) -> Sizes:
+    """Sizes of a block's transactions, in bytes and weight units."""
+    weight, sums = np.empty(block.n_tx, np.int64), np.zeros(8, np.int64)
+    sum_transactions(block.n_tx, block.tx.size, block.tx.stripped_size, block.tx.has_witness, weight, sums)
+    return Sizes(weight, *sums.tolist())
+
+
+@dataclass(frozen=True, slots=True)
 class Fees:
-    """Per-transaction columns, row 0 (the coinbase) zero; and what `getblockstats` makes of them."""
+    """Fees in sat and feerates in sat/kvB of each transaction, row 0 (the coinbase) zero; and their extremes."""
 
     fee: NDArray[np.int64]
-    weight: NDArray[np.int64]
     feerate_kvb: NDArray[np.int64]
     total: int
-
-    def stats(self) -> dict[str, Any]:
-        """The fee fields of `getblockstats`, and the percentiles in sat/kvB."""
-        fee, rate = self.fee[1:], self.feerate_kvb[1:]
-        total_weight = int(self.weight[1:].sum())
-        percentiles = by_weight(self.feerate_kvb, self.weight)
-        return {
-            "totalfee": self.total,
-            "avgfee": self.total // len(fee) if len(fee) else 0,
-            "medianfee": truncated_median(fee),
-            "minfee": int(fee.min(initial=MAX_MONEY)) if len(fee) else 0,
-            "maxfee": int(fee.max(initial=0)),
-            "avgfeerate": self.total * 4 // total_weight if total_weight else 0,
-            "minfeerate": int(rate.min()) // 1000 if len(rate) else 0,
-            "maxfeerate": int(rate.max(initial=0)) // 1000,
-            "feerate_percentiles": [rate // 1000 for rate in percentiles],
-            "feerate_percentiles_kvb": percentiles,
-        }
+    minfee: int
+    maxfee: int
+    minfeerate_kvb: int
+    maxfeerate_kvb: int
+    top: int
+    """Row of the largest fee."""
 
 
-def compute_fees(block: Block, spent: Spent) -> Fees:
+def compute_fees(block: Block, spent: Spent, sizes: Sizes) -> Fees:
     """Fees of a block whose spent outputs have been checked. Raises DecodeError where they exceed all money."""
-    n, tx = block.n_tx, block.tx
-    fee, weight, rate = np.empty((3, n), np.int64)
-    total = fees_and_rates(n, spent.tx_value_in, tx.value_out, tx.size, tx.stripped_size, fee, weight, rate)
-    if not 0 <= total <= MAX_MONEY:
+    fee, rate = np.empty((2, block.n_tx), np.int64)
+    sums = np.zeros(6, np.int64)
+    sum_fees(block.n_tx, spent.tx_value_in, block.tx.value_out, sizes.weight, fee, rate, sums)
+    fees = Fees(fee, rate, *sums.tolist())
+    if not 0 <= fees.total <= MAX_MONEY:
         raise DecodeError("spent outputs", "fees of more than 21 million BTC")
-    return Fees(fee, weight, rate, int(total))
+    return fees
 
 
-def compute_packages(block: Block, fees: Fees, source: NDArray[np.int32]) -> tuple[list[int], int]:
-    """Percentiles of the package feerate in sat/kvB, and the number of packages of two transactions and more."""
+def fee_stats(fees: Fees, sizes: Sizes) -> dict[str, Any]:
+    """The fee fields of `getblockstats`, and the percentiles in sat/kvB."""
+    payments = len(fees.fee) - 1
+    percentiles = by_weight(fees.feerate_kvb, sizes)
+    return {
+        "totalfee": fees.total,
+        "avgfee": fees.total // payments if payments else 0,
+        "medianfee": truncated_median(fees.fee[1:]),
+        "minfee": fees.minfee,
+        "maxfee": fees.maxfee,
+        "avgfeerate": fees.total * 4 // sizes.total_weight if payments else 0,
+        "minfeerate": fees.minfeerate_kvb // 1000,
+        "maxfeerate": fees.maxfeerate_kvb // 1000,
+        "feerate_percentiles": [rate // 1000 for rate in percentiles],
+        "feerate_percentiles_kvb": percentiles,
+    }
+
+
+def compute_packages(
+    block: Block, fees: Fees, sizes: Sizes, source: NDArray[np.int32], alone: list[int]
+) -> tuple[list[int], int]:
+    """Percentiles of the package feerate in sat/kvB, and the number of packages of two transactions and more.
+
+    `alone`: the percentiles of the transactions by themselves, which hold where nothing in the block spends another.
+    """
     n = block.n_tx
-    if n > 1 and source.max() < 0:
-        return by_weight(fees.feerate_kvb, fees.weight), 0
+    if source.max() < 0:
+        return alone, 0
     owner = np.empty(len(block.outputs.value), np.int32)
     owner_of_rows(block.tx.first_output, n, owner)
     cluster, last, chunk, previous = np.empty((4, n), np.int32)
     chunk_fee, chunk_weight, rate = np.empty((3, n), np.int64)
     packages = package_feerates(
-        n, block.tx.first_input, source, owner, fees.fee, fees.weight, cluster, last, chunk, previous,
+        n, block.tx.first_input, source, owner, fees.fee, sizes.weight, cluster, last, chunk, previous,
         chunk_fee, chunk_weight, rate,
     )  # fmt: skip
-    return by_weight(rate, fees.weight), int(packages)
+    return by_weight(rate, sizes), int(packages)
 
 
-def by_weight(feerate: NDArray[np.int64], weight: NDArray[np.int64]) -> list[int]:
+def by_weight(feerate: NDArray[np.int64], sizes: Sizes) -> list[int]:
     """10, 25, 50, 75, 90 % by weight over all rows but the coinbase's."""
-    result = np.empty(5, np.int64)
-    percentiles_by_weight(np.argsort(feerate[1:]), 1, feerate, weight, int(weight[1:].sum()), result)
-    return [int(rate) for rate in result]
+    packed, result = np.empty(len(feerate) - 1, np.int64), np.empty(5, np.int64)
+    pack_rates(feerate, len(feerate), packed)
+    packed.sort()
+    percentiles_by_weight(packed, feerate, sizes.weight, sizes.total_weight, result)
+    percentiles: list[int] = result.tolist()
+    return percentiles
 
 
 def truncated_median(values: NDArray[Any]) -> int:

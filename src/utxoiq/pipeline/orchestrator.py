@@ -11,7 +11,6 @@ from uuid import uuid4
 
 from utxoiq.entities.labels import LabelSet, labels_for
 from utxoiq.errors import InsightRefused, UtxoiqError
-from utxoiq.facts.compute import compute_facts
 from utxoiq.models import BlockFacts, BlockRecord, Cursor, Insight, PipelineResult, Signal
 from utxoiq.pipeline.runner import ProcessorThread
 from utxoiq.processors.base import ProcessingContext, SignalProcessor
@@ -55,6 +54,8 @@ class PipelineOrchestrator:
 
     async def process_new_block(self, block: BlockData) -> PipelineResult:
         """Facts, signals and insights of one block, committed together."""
+        from utxoiq.facts.compute import compute_facts  # noqa: PLC0415 kernels load with the first block, not before
+
         correlation_id = uuid4().hex
         began = time.perf_counter()
         timing: dict[str, float] = {}
