@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utxoiq.chain.block import Block, decode_block, read_rest_spent
-from utxoiq.chain.links import in_block_sources
+from utxoiq.chain.links import in_block_spends
 from utxoiq.chain.network import NETWORKS
 from utxoiq.chain.serialize import Coin, coins_from_columns, spenttxouts_bytes
 from utxoiq.models import BlockData
@@ -53,21 +53,22 @@ def _item(data: BlockData) -> Item:
 
 
 def _invented(block: Block, rng: random.Random) -> list[list[Coin]]:
-    source = in_block_sources(block)
+    inside = in_block_spends(block)
+    source = dict(zip(inside.spender.tolist(), inside.row.tolist(), strict=True))
     first = block.tx.first_input.tolist()
     coins = []
     for t in range(1, block.n_tx):
-        row = [_coin(block, i, int(source[i]), rng) for i in range(first[t], first[t + 1])]
+        row = [_coin(block, i, source.get(i), rng) for i in range(first[t], first[t + 1])]
         missing = int(block.tx.value_out[t]) + FEE_A_BYTE * int(block.tx.size[t]) - sum(c.value for c in row)
-        free = [k for k, i in enumerate(range(first[t], first[t + 1])) if source[i] < 0]
+        free = [k for k, i in enumerate(range(first[t], first[t + 1])) if i not in source]
         if free and missing > 0:
             row[free[0]] = row[free[0]]._replace(value=row[free[0]].value + missing)
         coins.append(row)
     return coins
 
 
-def _coin(block: Block, i: int, source: int, rng: random.Random) -> Coin:
-    if source >= 0:
+def _coin(block: Block, i: int, source: int | None, rng: random.Random) -> Coin:
+    if source is not None:
         return Coin(int(block.outputs.value[source]), block.outputs.script(source))
     digest = rng.randbytes(20)
     script_size = int(block.raw[int(block.input_offset[i]) + 36])

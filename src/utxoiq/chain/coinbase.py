@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from utxoiq.errors import DecodeError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COMMITMENT_PREFIX = bytes.fromhex("6a24aa21a9ed")
 TAG_LIMIT = 100
+SHORTEST_RUN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,9 @@ class Coinbase:
         It is what a miner chose to write: data, never instruction. Control, format and bidirectional characters
         are left out, and it is cut at 100 characters.
         """
-        text = self.script_sig.decode("utf-8", errors="replace")
-        runs, run = [], ""
-        for character in text + "\0":
-            if character.isprintable() and character != "\ufffd" and unicodedata.category(character)[0] != "C":
-                run += character
-                continue
-            if len(run.strip()) >= 4:
-                runs.append(run.strip())
-            run = ""
-        return " ".join(runs)[:TAG_LIMIT]
+        text = self.script_sig.decode("utf-8", errors="replace").replace("\ufffd", "\0")
+        runs = ("".join(run).strip() for printable, run in groupby(text, str.isprintable) if printable)
+        return " ".join(run for run in runs if len(run) >= SHORTEST_RUN)[:TAG_LIMIT]
 
 
 def read_coinbase(

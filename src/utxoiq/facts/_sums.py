@@ -75,24 +75,44 @@ def sum_fees(n_tx, value_in, value_out, weight, fee, feerate_kvb, sums):
             sums[4] = feerate_kvb[t]
 
 
-INDEX_BITS = 20
-"""Enough for the number of any transaction in a block; what is left holds any feerate up to 8 million BTC a kvB."""
+RADIX_BITS = 11
 
 
-@kernel(nt.void(I64, nt.int64, I64))
-def pack_rates(feerate, n_tx, packed):
-    """packed[t - 1] = the feerate of transaction t above its number, so that sorting plain integers sorts rows."""
-    for t in range(1, n_tx):
-        packed[t - 1] = (min(feerate[t], 1 << 43) << INDEX_BITS) | t
+@kernel(nt.void(I64, nt.int64, nt.int64, I32, I32, I64))
+def order_by(values, n, largest, order, scratch, count):
+    """order[1:n] = rows 1 to n - 1 by ascending value, in turns of eleven bits (a stable radix sort).
+
+    Values are not negative and at most `largest`; `order` and `scratch` have n entries, `count` 2**RADIX_BITS. It
+    takes a third of the time of sorting by comparison.
+    """
+    for t in range(1, n):
+        order[t] = t
+    shift = 0
+    while largest >> shift > 0:
+        count[:] = 0
+        for t in range(1, n):
+            count[(values[t] >> shift) & ((1 << RADIX_BITS) - 1)] += 1
+        at = 1
+        for digit in range(1 << RADIX_BITS):
+            size = count[digit]
+            count[digit] = at
+            at += size
+        for i in range(1, n):
+            row = order[i]
+            digit = (values[row] >> shift) & ((1 << RADIX_BITS) - 1)
+            scratch[count[digit]] = row
+            count[digit] += 1
+        order[1:n] = scratch[1:n]
+        shift += RADIX_BITS
 
 
-@kernel(nt.void(I64, I64, I64, nt.int64, I64))
-def percentiles_by_weight(packed, feerate, weight, total_weight, result):
-    """Core's CalculatePercentilesByWeight: 10, 25, 50, 75, 90 % of `feerate`, for sorted `packed` rows.
+@kernel(nt.void(I32, I64, I64, nt.int64, I64))
+def percentiles_by_weight(order, feerate, weight, total_weight, result):
+    """Core's CalculatePercentilesByWeight: 10, 25, 50, 75, 90 % of `feerate`, for rows order[1:] ascending in it.
 
     Thresholds are the same floating-point quotients Core compares with.
     """
-    n = packed.shape[0]
+    n = order.shape[0]
     thresholds = (
         total_weight / 10.0, total_weight / 4.0, total_weight / 2.0,
         (total_weight * 3.0) / 4.0, (total_weight * 9.0) / 10.0,
@@ -100,14 +120,14 @@ def percentiles_by_weight(packed, feerate, weight, total_weight, result):
     done = 0
     so_far = 0
     row = 0
-    for i in range(n):
-        row = packed[i] & ((1 << INDEX_BITS) - 1)
+    for i in range(1, n):
+        row = order[i]
         so_far += weight[row]
         while done < 5 and so_far >= thresholds[done]:
             result[done] = feerate[row]
             done += 1
     while done < 5:
-        result[done] = 0 if n == 0 else feerate[row]
+        result[done] = feerate[row] if n > 1 else 0
         done += 1
 
 
@@ -139,11 +159,3 @@ def find_large(
             change[found] = back
             found += 1
     return found
-
-
-@kernel(nt.void(U32, nt.int64, I32))
-def owner_of_rows(first, n_tx, owner):
-    """owner[row] = the transaction whose rows first[t]..first[t + 1] hold it."""
-    for t in range(n_tx):
-        for row in range(np.int64(first[t]), np.int64(first[t + 1])):
-            owner[row] = t

@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 
 LARGE_TRANSFER = 100 * COIN
 """Satoshis a transaction must move to be listed."""
-MOST_TRANSFERS = 20
+MOST_TRANSFERS = 10
+TYPE_NAMES = tuple(map(str, ScriptType))
 SECONDS_A_DAY = 86_400
 
 
-def type_sums(outputs: Outputs, begin: int, end: int) -> tuple[dict[str, list[int]], NDArray[np.int64]]:
+def type_sums(outputs: Outputs, begin: int, end: int) -> tuple[dict[str, list[int]], list[int]]:
     """Type -> [outputs, sat] over rows begin..end; and [UTXO bytes, those of spendable ones, spendable outputs]."""
-    count, value, sums = np.zeros(N_TYPES, np.int64), np.zeros(N_TYPES, np.int64), np.zeros(3, np.int64)
+    count, value, sums = np.zeros((3, N_TYPES), np.int64)
     sum_outputs(
         outputs.data, outputs.value, outputs.offset, outputs.length, outputs.type, begin, end, count, value, sums
     )
-    return {str(ScriptType(i)): [int(count[i]), int(value[i])] for i in range(N_TYPES) if count[i]}, sums
+    rows = zip(TYPE_NAMES, count.tolist(), value.tolist(), strict=True)
+    return {name: [outputs, sat] for name, outputs, sat in rows if outputs}, sums.tolist()[:3]
 
 
 def coin_age(block: Block, spent: Spent, height: int | None) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def exact_dot(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
 
 
 def large_transfers(block: Block, spent: Spent, fees: Fees) -> list[dict[str, Any]]:
-    """The transactions that moved at least 100 BTC to scripts they did not spend from, largest first, at most 20.
+    """The transactions that moved at least 100 BTC to scripts they did not spend from, largest first, at most 10.
 
     Change to a script among the transaction's own inputs is certain change and taken off; change to a fresh script
     can't be told from a payment, so `moved` is an upper bound of what changed hands.

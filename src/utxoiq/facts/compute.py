@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from utxoiq.chain.address import address_of
 from utxoiq.chain.header import SIZE as HEADER_SIZE
-from utxoiq.chain.links import check_spent, in_block_sources
+from utxoiq.chain.links import check_spent, in_block_spends
 from utxoiq.chain.serialize import compact_size
 from utxoiq.entities.pools import attribute
 from utxoiq.errors import DecodeError
@@ -128,12 +128,12 @@ def _utxo_facts(data: BlockData) -> dict[str, Any]:
     }
     lost = _outputs_never_in_the_set(data)
     if lost is not None:
-        facts["utxo_increase_actual"] = int(made[2]) - lost[1] - n_in
+        facts["utxo_increase_actual"] = made[2] - lost[1] - n_in
     if spent is not None:
         facts["spent_types"], gone = type_sums(spent.outputs, 1, n_in + 1)
-        facts["utxo_size_inc"] = int(made[0] - gone[0])
+        facts["utxo_size_inc"] = made[0] - gone[0]
         if lost is not None:
-            facts["utxo_size_inc_actual"] = int(made[1] - gone[0]) - lost[0]
+            facts["utxo_size_inc_actual"] = made[1] - gone[0] - lost[0]
     return facts
 
 
@@ -147,17 +147,17 @@ def _outputs_never_in_the_set(data: BlockData) -> tuple[int, int] | None:
     if data.height != 0 and (data.height, str(data.block_hash)) not in BIP30_REPEATS:
         return 0, 0
     _, sums = type_sums(data.block.outputs, 0, int(data.block.tx.first_output[1]))
-    return int(sums[1]), int(sums[2])
+    return sums[1], sums[2]
 
 
 def _spent_facts(data: BlockData, spent: Spent, sizes: Sizes, subsidy: int | None) -> dict[str, Any]:
     block = data.block
-    source = in_block_sources(block)
-    check_spent(block, spent, source)
+    inside = in_block_spends(block)
+    check_spent(block, spent, inside)
     fees = compute_fees(block, spent, sizes)
     stats = fee_stats(fees, sizes)
     alone = stats["feerate_percentiles_kvb"]
-    package_percentiles, packages = compute_packages(block, fees, sizes, source, alone)
+    package_percentiles, packages = compute_packages(block, fees, sizes, inside, alone)
     unclaimed = None if subsidy is None else subsidy + fees.total - block.coinbase.value_out
     if unclaimed is not None and unclaimed < 0:
         raise DecodeError("block", f"its coinbase claims {-unclaimed} sat more than subsidy and fees")

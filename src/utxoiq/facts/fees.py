@@ -9,13 +9,14 @@ import numpy as np
 
 from utxoiq.chain._links import package_feerates
 from utxoiq.errors import DecodeError
-from utxoiq.facts._sums import owner_of_rows, pack_rates, percentiles_by_weight, sum_fees, sum_transactions
+from utxoiq.facts._sums import RADIX_BITS, order_by, percentiles_by_weight, sum_fees, sum_transactions
 from utxoiq.units import MAX_MONEY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from utxoiq.chain.block import Block, Spent
+    from utxoiq.chain.links import InBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +86,19 @@ def fee_stats(fees: Fees, sizes: Sizes) -> dict[str, Any]:
 
 
 def compute_packages(
-    block: Block, fees: Fees, sizes: Sizes, source: NDArray[np.int32], alone: list[int]
+    block: Block, fees: Fees, sizes: Sizes, inside: InBlock, alone: list[int]
 ) -> tuple[list[int], int]:
     """Percentiles of the package feerate in sat/kvB, and the number of packages of two transactions and more.
 
     `alone`: the percentiles of the transactions by themselves, which hold where nothing in the block spends another.
     """
     n = block.n_tx
-    if source.max() < 0:
+    if not len(inside.spender):
         return alone, 0
-    owner = np.empty(len(block.outputs.value), np.int32)
-    owner_of_rows(block.tx.first_output, n, owner)
     cluster, last, chunk, previous = np.empty((4, n), np.int32)
     chunk_fee, chunk_weight, rate = np.empty((3, n), np.int64)
     packages = package_feerates(
-        n, block.tx.first_input, source, owner, fees.fee, sizes.weight, cluster, last, chunk, previous,
+        n, block.tx.first_input, inside.spender, inside.parent, fees.fee, sizes.weight, cluster, last, chunk, previous,
         chunk_fee, chunk_weight, rate,
     )  # fmt: skip
     return by_weight(rate, sizes), int(packages)
@@ -107,10 +106,10 @@ def compute_packages(
 
 def by_weight(feerate: NDArray[np.int64], sizes: Sizes) -> list[int]:
     """10, 25, 50, 75, 90 % by weight over all rows but the coinbase's."""
-    packed, result = np.empty(len(feerate) - 1, np.int64), np.empty(5, np.int64)
-    pack_rates(feerate, len(feerate), packed)
-    packed.sort()
-    percentiles_by_weight(packed, feerate, sizes.weight, sizes.total_weight, result)
+    n, result = len(feerate), np.empty(5, np.int64)
+    order, scratch = np.empty((2, n), np.int32)
+    order_by(feerate, n, int(feerate.max()), order, scratch, np.empty(1 << RADIX_BITS, np.int64))
+    percentiles_by_weight(order, feerate, sizes.weight, sizes.total_weight, result)
     percentiles: list[int] = result.tolist()
     return percentiles
 
@@ -120,7 +119,8 @@ def truncated_median(values: NDArray[Any]) -> int:
     n = len(values)
     if n == 0:
         return 0
-    ordered = np.sort(values)
+    middle = n // 2
     if n % 2:
-        return int(ordered[n // 2])
-    return (int(ordered[n // 2 - 1]) + int(ordered[n // 2])) // 2
+        return int(np.partition(values, middle)[middle])
+    low, high = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1]
+    return (int(low) + int(high)) // 2

@@ -18,7 +18,7 @@ from utxoiq.chain.block import Block, Spent, decode_block, read_rest_spent, read
 from utxoiq.chain.hashes import Hash256
 from utxoiq.chain.header import SIZE as HEADER_SIZE
 from utxoiq.chain.header import Header, read_header
-from utxoiq.chain.links import check_spent, in_block_sources
+from utxoiq.chain.links import check_spent, in_block_spends
 from utxoiq.chain.network import NETWORKS, Network
 from utxoiq.errors import DecodeError, SourceError
 from utxoiq.models import BlockData, Connected, Cursor
@@ -156,7 +156,7 @@ def _spent(path: Path, block: Block) -> Spent | None:
             beside = path.with_name(stem + suffix + packed)
             if beside.exists():
                 spent = read(block, _bytes_of(beside))
-                check_spent(block, spent, in_block_sources(block))
+                check_spent(block, spent, in_block_spends(block))
                 return spent
     return read_undo_spent(block, NOTHING_SPENT) if block.n_tx == 1 else None
 

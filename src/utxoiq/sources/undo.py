@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from utxoiq.chain.block import read_undo_spent
 from utxoiq.chain.hashes import double_sha256
-from utxoiq.chain.links import check_spent, in_block_sources
+from utxoiq.chain.links import check_spent, in_block_spends
 from utxoiq.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def fits(block: Block, payload: bytes) -> bool:
     """Whether this undo data could be the block's: counts, in-block spends, and no transaction making money."""
     try:
         spent = read_undo_spent(block, payload)
-        check_spent(block, spent, in_block_sources(block))
+        check_spent(block, spent, in_block_spends(block))
     except DecodeError:
         return False
     return True
