@@ -79,7 +79,7 @@ def facts_ids(item: Item, index: ScriptIndex) -> None:
     """The scope of the measured prototype: no witness commitment, no cross-checks, fee fields only."""
     header = read_header(item.raw, MAIN.pow_limit)
     data, tx, input_offset, outputs = columns_of(item.raw)
-    txids = hashing.txids(data, tx)
+    txids, _ = hashing.transaction_ids(data, tx, witness=False)
     root, _ = hashing.merkle_root(txids)
     assert root == header.merkle_root
     block = Block(data, MAIN, header, tx, input_offset, outputs, txids, None)  # type: ignore[arg-type]

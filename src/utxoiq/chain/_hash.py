@@ -33,49 +33,53 @@ def stage(buf, t, offset, size, stripped_size, witness_offset, has_witness, whol
 
 
 @helper
-def next_transaction(t, n_tx, has_witness, whole):
-    """The next one to hash: all of them, or if `whole` only those with a witness."""
-    t += 1
-    while whole and t < n_tx and not has_witness[t]:
-        t += 1
-    return t
+def following(t, whole, has_witness, witness):
+    """The message after (t, whole): each transaction stripped, then, if `witness` and it has one, whole."""
+    if witness and t >= 0 and not whole and has_witness[t]:
+        return t, True
+    return t + 1, False
 
 
-@kernel(nt.void(BYTES, nt.int64, U32, U32, U32, U32, U8, nt.boolean, U8, U32, U8))
+@kernel(nt.void(BYTES, nt.int64, U32, U32, U32, U32, U8, nt.boolean, U8, U32, U8, U8))
 def hash_transactions(
-    buf, n_tx, offset, size, stripped_size, witness_offset, has_witness, whole, scratch, states, ids
+    buf, n_tx, offset, size, stripped_size, witness_offset, has_witness, witness, scratch, states, txids, wtxids
 ):  # fmt: skip
-    """Double SHA-256 of each transaction, stripped, or if `whole` with witness (then only of those that have one).
+    """Double SHA-256 of each transaction without its witness (txid) and, if `witness`, with it (wtxid; the txid where
+    it has none).
 
-    `scratch` holds two padded transactions of the largest size, `states` 16 uint32, `ids` 32 bytes a transaction.
+    Both in one pass, so that a transaction is read from memory once. `scratch` holds two padded transactions of the
+    largest size, `states` 16 uint32, `txids` and `wtxids` 32 bytes a transaction.
     """
     half = scratch.shape[0] // 2
     states_at = states.ctypes.data
     scratch_at = scratch.ctypes.data
-    ids_at = ids.ctypes.data
+    txids_at = txids.ctypes.data
+    wtxids_at = wtxids.ctypes.data
     t0 = t1 = np.int64(-1)
     left0 = left1 = np.int64(0)
-    p0 = p1 = scratch_at
-    following = next_transaction(-1, n_tx, has_witness, whole)
+    p0 = p1 = to0 = to1 = scratch_at
+    t, whole = following(-1, False, has_witness, witness)
     while True:
         if left0 == 0:
             if t0 >= 0:
-                write_digest(states_at, ids_at + 32 * t0)
-            t0 = following if following < n_tx else -1
+                write_digest(states_at, to0)
+            t0 = t if t < n_tx else -1
             if t0 >= 0:
-                left0 = stage(buf, t0, offset, size, stripped_size, witness_offset, has_witness, whole, scratch, 0)
+                left0 = stage(buf, t, offset, size, stripped_size, witness_offset, has_witness, whole, scratch, 0)
                 p0 = scratch_at
+                to0 = (wtxids_at if whole else txids_at) + 32 * t
                 reset(states_at)
-                following = next_transaction(following, n_tx, has_witness, whole)
+                t, whole = following(t, whole, has_witness, witness)
         if left1 == 0:
             if t1 >= 0:
-                write_digest(states_at + 32, ids_at + 32 * t1)
-            t1 = following if following < n_tx else -1
+                write_digest(states_at + 32, to1)
+            t1 = t if t < n_tx else -1
             if t1 >= 0:
-                left1 = stage(buf, t1, offset, size, stripped_size, witness_offset, has_witness, whole, scratch, half)
+                left1 = stage(buf, t, offset, size, stripped_size, witness_offset, has_witness, whole, scratch, half)
                 p1 = scratch_at + half
+                to1 = (wtxids_at if whole else txids_at) + 32 * t
                 reset(states_at + 32)
-                following = next_transaction(following, n_tx, has_witness, whole)
+                t, whole = following(t, whole, has_witness, witness)
         if t0 < 0 and t1 < 0:
             break
         blocks = left0 if t1 < 0 or (t0 >= 0 and left0 < left1) else left1
@@ -86,17 +90,12 @@ def hash_transactions(
         if t1 >= 0:
             left1 -= blocks
             p1 += 64 * blocks
-    pending = np.int64(-1)
-    t = next_transaction(-1, n_tx, has_witness, whole)
-    while t < n_tx:
-        if pending < 0:
-            pending = t
+    for t in range(n_tx):
+        if has_witness[t] and witness:
+            rehash2(txids_at + 32 * t, wtxids_at + 32 * t)
         else:
-            rehash2(ids_at + 32 * pending, ids_at + 32 * t)
-            pending = np.int64(-1)
-        t = next_transaction(t, n_tx, has_witness, whole)
-    if pending >= 0:
-        rehash2(ids_at + 32 * pending, scratch_at)
+            rehash2(txids_at + 32 * t, scratch_at)
+            copy(wtxids, 32 * t, txids, 32 * t, 32)
 
 
 @kernel(nt.int64(U8, nt.int64))

@@ -9,7 +9,6 @@ from utxoiq.chain._jit import BYTES, I32, I64, U8, U32, helper, kernel
 from utxoiq.chain._llvm import load32, load64
 from utxoiq.chain._script import same_bytes
 
-
 INDEX_BITS = 20
 """Enough for the number of any transaction in a block; the rest of a table entry tells txids apart."""
 FREE = -1

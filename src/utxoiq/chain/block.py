@@ -118,11 +118,11 @@ def decode_block(raw: bytes, network: Network, *, check: bool = True) -> Block:
     if len(raw) > MAX_BLOCK_SIZE:
         raise DecodeError("block", f"{len(raw)} bytes are more than any block has ({MAX_BLOCK_SIZE})")
     data, tx, input_offset, outputs = columns_of(raw)
-    txids = hashing.txids(data, tx)
+    txids, wtxids = hashing.transaction_ids(data, tx)
     coinbase = read_coinbase(raw, tx, outputs, input_offset, network, header.version)
     if check:
         _check_merkle_root(header, txids)
-        _check_witness(data, tx, txids, coinbase, network)
+        _check_witness(tx, wtxids, coinbase, network)
     return Block(data, network, header, tx, input_offset, outputs, txids, coinbase)
 
 
@@ -186,9 +186,7 @@ def _check_merkle_root(header: Header, txids: NDArray[np.uint8]) -> None:
         )
 
 
-def _check_witness(
-    data: NDArray[np.uint8], tx: Transactions, txids: NDArray[np.uint8], coinbase: Coinbase, network: Network
-) -> None:
+def _check_witness(tx: Transactions, wtxids: NDArray[np.uint8], coinbase: Coinbase, network: Network) -> None:
     """BIP 141: the witness data is what the coinbase commits to, and there is none without a commitment."""
     commitment = witness_commitment(coinbase)
     reserved = coinbase.witness_reserved_value
@@ -198,7 +196,7 @@ def _check_witness(
         if commitment is not None and coinbase.height is not None and coinbase.height >= network.segwit_height:
             raise DecodeError("block", "the coinbase commits to witness data that is missing: a stripped block")
         return
-    root, _ = hashing.merkle_root(hashing.wtxids(data, tx, txids))
+    root, _ = hashing.merkle_root(wtxids)
     if double_sha256(root + reserved) != commitment:
         raise DecodeError("block", "the witness data is not what the coinbase commits to")
 

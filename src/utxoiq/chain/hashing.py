@@ -19,18 +19,25 @@ if SHA_NI:
     from utxoiq.chain._hash import hash_transactions, merkle_in_place
 
 
-def txids(raw: NDArray[np.uint8], tx: Transactions) -> NDArray[np.uint8]:
-    """The txid of each transaction, shape (n, 32), internal byte order."""
-    return _hash_all(raw, tx, False, np.empty((len(tx.offset) + 1, 32), np.uint8))[:-1]
+def transaction_ids(
+    raw: NDArray[np.uint8], tx: Transactions, *, witness: bool = True
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The txid and the wtxid of each transaction, each of shape (n, 32), internal byte order.
 
-
-def wtxids(raw: NDArray[np.uint8], tx: Transactions, txids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The leaves of the witness tree (BIP 141), shape (n, 32): wtxids, and zero for the coinbase."""
-    ids = np.empty((len(tx.offset) + 1, 32), np.uint8)
-    ids[:-1] = txids
-    _hash_all(raw, tx, True, ids)
-    ids[0] = 0
-    return ids[:-1]
+    The coinbase's wtxid is zero, as the witness tree has it (BIP 141). Without `witness` the second means nothing.
+    """
+    txids, wtxids = np.empty((2, len(tx.offset), 32), np.uint8)
+    if SHA_NI:
+        largest = (int(tx.size.max()) + 9 + 63) // 64 * 64
+        scratch, states = np.empty(2 * largest, np.uint8), np.empty(16, np.uint32)
+        hash_transactions(
+            raw, len(tx.offset), tx.offset, tx.size, tx.stripped_size, tx.witness_offset, tx.has_witness, witness,
+            scratch, states, txids.reshape(-1), wtxids.reshape(-1),
+        )  # fmt: skip
+    else:
+        _hash_by_hashlib(raw.tobytes(), tx, witness, txids, wtxids)
+    wtxids[0] = 0
+    return txids, wtxids
 
 
 def merkle_root(leaves: NDArray[np.uint8]) -> tuple[bytes, bool]:
@@ -43,33 +50,18 @@ def merkle_root(leaves: NDArray[np.uint8]) -> tuple[bytes, bool]:
     return nodes[:32].tobytes(), bool(duplicated)
 
 
-def _hash_all(raw: NDArray[np.uint8], tx: Transactions, whole: bool, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if not SHA_NI:
-        return _hash_all_by_hashlib(raw, tx, whole, ids)
-    largest = (int(tx.size.max()) + 9 + 63) // 64 * 64
-    scratch, states = np.empty(2 * largest, np.uint8), np.empty(16, np.uint32)
-    hash_transactions(
-        raw, len(tx.offset), tx.offset, tx.size, tx.stripped_size, tx.witness_offset, tx.has_witness, whole,
-        scratch, states, ids.reshape(-1),
-    )  # fmt: skip
-    return ids
-
-
-def _hash_all_by_hashlib(
-    raw: NDArray[np.uint8], tx: Transactions, whole: bool, ids: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    data = raw.tobytes()
+def _hash_by_hashlib(
+    data: bytes, tx: Transactions, witness: bool, txids: NDArray[np.uint8], wtxids: NDArray[np.uint8]
+) -> None:
     rows = zip(tx.offset.tolist(), tx.size.tolist(), tx.witness_offset.tolist(), tx.has_witness.tolist(), strict=True)
-    for t, (offset, size, witness, segwit) in enumerate(rows):
+    for t, (offset, size, at, segwit) in enumerate(rows):
         end = offset + size
-        if segwit and not whole:
-            message = data[offset : offset + 4] + data[offset + 6 : witness] + data[end - 4 : end]
-        elif segwit or not whole:
-            message = data[offset:end]
-        else:
-            continue
-        ids[t] = np.frombuffer(double_sha256(message), np.uint8)
-    return ids
+        stripped = (
+            data[offset : offset + 4] + data[offset + 6 : at] + data[end - 4 : end] if segwit else data[offset:end]
+        )
+        txids[t] = wtxids[t] = np.frombuffer(double_sha256(stripped), np.uint8)
+        if segwit and witness:
+            wtxids[t] = np.frombuffer(double_sha256(data[offset:end]), np.uint8)
 
 
 def _merkle_by_hashlib(level: list[bytes]) -> tuple[bytes, bool]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class InBlock(NamedTuple):
-    """Spends inside one block, a row each, by input: input row, output row, and the transaction that made the output."""
+    """Spends inside one block, by input: its row, the row of the output, and the transaction that made that."""
 
     spender: NDArray[np.int32]
     row: NDArray[np.int32]

@@ -81,6 +81,11 @@ class SignalProcessor(ABC):
         return self.config.time_window or self.window_blocks
 
     @property
+    def minimum_history(self) -> int:
+        """Past blocks it must have seen before it compares; never none."""
+        return max(1, int(self.thresholds.get("minimum_history", 1)))
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All that decides what it says, for the record."""
         return {

@@ -46,7 +46,7 @@ class MempoolProcessor(SignalProcessor):
     def _feerate(self, context: ProcessingContext) -> list[Signal]:
         past, now = self.window(context), _feerate(context.facts)
         rates = [rate for facts in past if (rate := _feerate(facts)) is not None]
-        if now is None or len(rates) < self.thresholds["minimum_history"]:
+        if now is None or len(rates) < self.minimum_history:
             return []
         usual, up = median(rates), now > median(rates)
         confidence, basis = rank_confidence(sum(rate < now if up else rate > now for rate in rates), len(rates))
@@ -71,7 +71,7 @@ class MempoolProcessor(SignalProcessor):
 
     def _count(self, context: ProcessingContext) -> list[Signal]:
         past, now = self.window(context), _payments(context.facts)
-        if len(past) < self.thresholds["minimum_history"]:
+        if len(past) < self.minimum_history:
             return []
         counts = [_payments(facts) for facts in past]
         if now == 0 or now < self.thresholds["count_ratio"] * max(counts):

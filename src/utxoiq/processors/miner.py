@@ -67,7 +67,7 @@ class MinerProcessor(SignalProcessor):
     def _empty(self, context: ProcessingContext) -> list[Signal]:
         """A block without payments where nearly all have some; in the years when most were empty it says nothing."""
         past, facts = self.window(context), context.facts
-        if facts.txs > 1 or len(past) < self.thresholds["minimum_history"]:
+        if facts.txs > 1 or len(past) < self.minimum_history:
             return []
         empty = sum(earlier.txs == 1 for earlier in past)
         if empty > self.thresholds["empty_share"] * len(past):
@@ -109,7 +109,7 @@ class MinerProcessor(SignalProcessor):
         """How the share of `pool` differs between the recent blocks and those before, None where it does not."""
         recent_size = int(self.thresholds["recent_blocks"])
         recent, before = blocks[-recent_size:], blocks[:-recent_size]
-        if len(before) < self.thresholds["minimum_history"]:
+        if len(before) < self.minimum_history:
             return None
         now, then = (sum(facts.pool == pool for facts in part) for part in (recent, before))
         share, share_before = now / len(recent), then / len(before)
