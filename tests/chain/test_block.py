@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from helpers.build import coinbase, unmined
 from helpers.recorded import (
     Recorded,
     block_named,
     every_block,
+    every_block_of_known_height,
     every_block_with_spent,
     every_block_with_undo,
     recorded_run,
@@ -26,6 +28,7 @@ from utxoiq.chain.block import Block, Spent, decode_block, read_rest_spent, read
 from utxoiq.chain.hashes import Hash256
 from utxoiq.chain.network import NETWORKS, Network
 from utxoiq.chain.scripts import ScriptType
+from utxoiq.chain.serialize import Tx, TxInput
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,11 +63,9 @@ def test_a_real_block_is_what_the_index_says(recorded: Recorded) -> None:
         assert len(block.input_offset) - 1 == int(row["n_inputs"])
 
 
-@every_block
+@every_block_of_known_height
 def test_the_coinbase_height_is_the_block_height(recorded: Recorded) -> None:
     """Where BIP 34 was in force the coinbase names the height, and before there is none."""
-    if not recorded.row["height"]:
-        pytest.skip("the height of this block was not recorded")
     height = int(recorded.row["height"])
     in_force = height >= recorded.network.bip34_height
     assert recorded.decoded().coinbase.height == (height if in_force else None)
@@ -328,6 +329,25 @@ def test_times_of_coins_come_from_their_heights() -> None:
     assert set(without.time.tolist()) == {-1}
     rest = read_rest_spent(block, recorded.spent)
     assert with_times(rest, np.zeros(9, np.int64)) is rest
+
+
+@pytest.mark.parametrize("shape", ["transactions", "inputs", "outputs"])
+def test_blocks_of_the_smallest_parts_decode(shape: str) -> None:
+    """More transactions, inputs or outputs for their bytes than any usual block: as many as fit."""
+    n_tx, n_in, n_out = {"transactions": (5000, 1, 1), "inputs": (1, 9000, 1), "outputs": (1, 1, 40_000)}[shape]
+    made = Tx(tuple(TxInput(b"\1" * 32, n) for n in range(n_in)), ((0, b""),) * n_out)
+    raw = unmined([coinbase(), *[made] * n_tx])
+    block = decode_block(raw, REGTEST, check=False)
+    assert (block.n_tx, len(block.input_offset), len(block.outputs.value)) == (
+        1 + n_tx,
+        1 + n_tx * n_in,
+        1 + n_tx * n_out,
+    )
+    assert serialize.block_from_columns(block) == raw
+    coins = [[serialize.Coin(0, b"")] * n_in] * n_tx
+    rest = read_rest_spent(block, serialize.spenttxouts_bytes([[], *coins], block.n_tx))
+    undo = read_undo_spent(block, serialize.undo_bytes(coins))
+    assert len(rest.outputs.value) == len(undo.outputs.value) == 1 + n_tx * n_in
 
 
 def test_columns_have_the_documented_types() -> None:

@@ -20,34 +20,40 @@ from utxoiq.chain.serialize import Tx, TxInput
 REGTEST = NETWORKS["regtest"]
 
 
-def by_hashlib(block: Block, whole: bool) -> np.ndarray:
-    ids = np.zeros((block.n_tx, 32), np.uint8)
-    if whole:
-        ids[:] = block.txids
-    hashing._hash_all_by_hashlib(block.raw, block.tx, whole, ids)
-    if whole:
-        ids[0] = 0
-    return ids
+def by_hashlib(block: Block, *, witness: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Txids and wtxids as a machine without the SHA instructions computes them."""
+    txids, wtxids = np.zeros((2, block.n_tx, 32), np.uint8)
+    hashing._hash_by_hashlib(block.raw.tobytes(), block.tx, witness, txids, wtxids)
+    wtxids[0] = 0
+    return txids, wtxids
 
 
 @every_block
 def test_kernels_and_hashlib_agree_on_real_blocks(recorded: Recorded) -> None:
     """Every txid and wtxid, and both merkle roots, by the instructions and by hashlib."""
     block = recorded.decoded()
-    wtxids = hashing.wtxids(block.raw, block.tx, block.txids)
-    assert np.array_equal(hashing.txids(block.raw, block.tx), by_hashlib(block, False))
-    assert np.array_equal(wtxids, by_hashlib(block, True))
-    for leaves in (block.txids, wtxids):
+    ids = hashing.transaction_ids(block.raw, block.tx)
+    for leaves, expected in zip(ids, by_hashlib(block), strict=True):
+        assert np.array_equal(leaves, expected)
         assert hashing.merkle_root(leaves) == hashing._merkle_by_hashlib([leaf.tobytes() for leaf in leaves])
+    assert np.array_equal(ids[0], block.txids)
     assert hashing.merkle_root(block.txids) == (block.header.merkle_root, False)
+
+
+@every_block
+def test_txids_do_not_depend_on_whether_wtxids_are_wanted(recorded: Recorded) -> None:
+    """Left out or not, by the instructions and by hashlib."""
+    block = recorded.decoded()
+    assert np.array_equal(hashing.transaction_ids(block.raw, block.tx, witness=False)[0], block.txids)
+    assert np.array_equal(by_hashlib(block, witness=False)[0], block.txids)
 
 
 @every_block
 def test_a_plain_reader_finds_the_same_ids(recorded: Recorded) -> None:
     """A second reader, in plain Python, hashes what it read itself."""
     block, transactions = recorded.decoded(), read_block(recorded.raw)
-    assert block.txids.tobytes() == b"".join(sha256d(tx.stripped) for tx in transactions)
-    wtxids = hashing.wtxids(block.raw, block.tx, block.txids)
+    txids, wtxids = hashing.transaction_ids(block.raw, block.tx)
+    assert txids.tobytes() == block.txids.tobytes() == b"".join(sha256d(tx.stripped) for tx in transactions)
     assert wtxids.tobytes() == bytes(32) + b"".join(sha256d(tx.whole) for tx in transactions[1:])
     assert block.tx.stripped_size.tolist() == [len(tx.stripped) for tx in transactions]
 
@@ -113,10 +119,10 @@ def test_transactions_of_all_lengths_are_hashed_right() -> None:
         Random(seed).shuffle(rest := transactions[1:])
         block = decode_block(unmined([transactions[0], *rest]), REGTEST, check=False)
         assert [bytes(block.txid(t + 1)) for t in range(len(rest))] == [bytes(tx.txid) for tx in rest]
-        wtxids = hashing.wtxids(block.raw, block.tx, block.txids)
+        txids, wtxids = hashing.transaction_ids(block.raw, block.tx)
         assert wtxids[1:].tobytes() == b"".join(bytes(tx.wtxid) for tx in rest)
-        assert np.array_equal(by_hashlib(block, True), wtxids)
-        assert np.array_equal(by_hashlib(block, False), block.txids)
+        for ids, expected in zip((txids, wtxids), by_hashlib(block), strict=True):
+            assert np.array_equal(ids, expected)
 
 
 def test_double_sha256_is_sha256_twice() -> None:

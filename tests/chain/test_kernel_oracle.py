@@ -140,7 +140,7 @@ def economy(genesis: bytes) -> Chain:
     chain = Chain(double_sha256(genesis[:80]), int.from_bytes(genesis[68:72], "little"))
     for _ in range(110):
         chain.extend()
-    amounts = [0, 1, 9, 10, 546, 999_999_999, COIN, 10 * COIN, 1_234_567_890]
+    amounts = [0, 1, 9, 10, 546, 123_456_789, COIN, 10 * COIN, 999_999_999]
     many = spending(chain.coins[:1], [(sat, script) for sat in amounts for script in (OP_TRUE, P2WSH)])
     follows = spending(coins_of(many)[:5], [(0, b""), (1, OP_TRUE)])  # in the same block
     chain.extend(many, follows, spending(chain.coins[1:3], [(99 * COIN, OP_TRUE), (5, P2WSH)]))

@@ -671,6 +671,15 @@ def test_uncompressed_keys_come_back_whole(y: int) -> None:
     assert undo.type.tolist() == rest.type.tolist()
 
 
+def test_the_densest_undo_data_fits() -> None:
+    """A thousand uncompressed keys of height 0, each nearly twice as long as what it is stored as."""
+    many = Tx(tuple(TxInput(b"\1" * 32, n) for n in range(1000)), ((1, OP_TRUE),))
+    block = decode_block(unmined([coinbase(), many]), REGTEST, check=False)
+    coins = [[Coin(0, uncompressed(G_X, G_Y))] * 1000]
+    undo = read_undo_spent(block, undo_bytes(coins)).outputs
+    assert {undo.script(row) for row in range(1, 1001)} == {uncompressed(G_X, G_Y)}
+
+
 @pytest.mark.parametrize("form", [4, 5])
 @pytest.mark.parametrize("x", [0, 5, P, P + 1, 2**256 - 1])
 def test_keys_that_are_no_point_of_the_curve_are_refused(form: int, x: int) -> None:

@@ -177,7 +177,7 @@ def writes(count: int, seed: int, names: list[str]) -> None:
         if recorded.row["spent_file"]:
             _write_spent(block, recorded.spent)
         if recorded.row["undo_file"]:
-            _write_undo(block, recorded.undo, random)
+            _write_undo(block, recorded.undo, seed, random)
     say("columns written")
 
 
@@ -215,7 +215,7 @@ def _write_spent(block: Block, payload: bytes) -> None:
     assert read_spenttxouts(data, block.tx.first_input, block.n_tx, *columns, sums, info) == 0
 
 
-def _write_undo(block: Block, payload: bytes, random: Random) -> None:
+def _write_undo(block: Block, payload: bytes, seed: int, random: Random) -> None:
     data, info = np.frombuffer(payload, np.uint8), np.zeros(3, np.int64)
     undo = UndoRoom(block, 3 * len(payload) + 67, Guarded)
     assert undo.read(data, info, len(undo.arena)) == 0
@@ -226,11 +226,13 @@ def _write_undo(block: Block, payload: bytes, random: Random) -> None:
     codes = {size: undo.read(data, info, size) for size in sizes}
     assert all(code == CAPACITY for size, code in codes.items() if size < used), codes
     assert undo.read(data, info, used + 35) == 0
+    for mutated in mutations(payload, 300, seed):
+        undo.read(np.frombuffer(mutated, np.uint8), info, random.randrange(len(undo.arena)))
 
 
 def hashes(names: list[str]) -> None:
     """The block, the scratch and the results of the hashing kernels, each against a guard page."""
-    if hashing.hash_transactions is None:
+    if not hashing.SHA_NI:
         say("no SHA instructions: nothing to hash with")
         return
     for name in names:
@@ -239,12 +241,13 @@ def hashes(names: list[str]) -> None:
         largest = (int(tx.size.max()) + 9 + 63) // 64 * 64
         data = Guarded(len(block.raw)).holding(block.raw.tobytes())
         scratch = Guarded(2 * largest).room(2 * largest, np.uint8)
-        states, ids = Guarded(64).room(16, np.uint32), Guarded(32 * n).room(32 * n, np.uint8)
+        states = Guarded(64).room(16, np.uint32)
+        txids, wtxids = (Guarded(32 * n).room(32 * n, np.uint8) for _ in range(2))
         columns = (tx.offset, tx.size, tx.stripped_size, tx.witness_offset, tx.has_witness)
-        for whole in (True, False):
-            hashing.hash_transactions(data, n, *columns, whole, scratch, states, ids)
-        assert ids.tobytes() == block.txids.tobytes()
-        nodes = Guarded(32 * (n + 1)).holding(ids.tobytes() + bytes(32))
+        for witness in (True, False):
+            hashing.hash_transactions(data, n, *columns, witness, scratch, states, txids, wtxids)
+            assert txids.tobytes() == block.txids.tobytes()
+        nodes = Guarded(32 * (n + 1)).holding(txids.tobytes() + bytes(32))
         hashing.merkle_in_place(nodes, n)
         assert nodes[:32].tobytes() == block.header.merkle_root
     say("hashed")

@@ -75,6 +75,7 @@ def _parameters(blocks: list[Recorded]) -> list[Any]:
 
 ALL = _read_index()
 every_block = pytest.mark.parametrize("recorded", _parameters(ALL))
+every_block_of_known_height = pytest.mark.parametrize("recorded", _parameters([b for b in ALL if b.row["height"]]))
 every_block_with_spent = pytest.mark.parametrize("recorded", _parameters([b for b in ALL if b.row["spent_file"]]))
 every_block_with_undo = pytest.mark.parametrize("recorded", _parameters([b for b in ALL if b.row["undo_file"]]))
 

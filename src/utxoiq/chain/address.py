@@ -110,8 +110,8 @@ def _bech32(prefix: str, version: int, program: bytes) -> str:
 
 def _script_of_bech32(address: str, prefix: str) -> bytes:
     shown = repr(address[:100])
-    if address not in (address.lower(), address.upper()) or len(address) > 90:
-        raise DecodeError("address", f"{shown} mixes cases or is too long")
+    if address not in (address.lower(), address.upper()) or len(address) > 90 or not address.isascii():
+        raise DecodeError("address", f"{shown} mixes cases, is too long or not ASCII")
     data = [BECH32.find(c) for c in address.lower()[len(prefix) + 1 :]]
     if len(data) < 8 or min(data) < 0:
         raise DecodeError("address", f"{shown} is not bech32")

@@ -85,7 +85,8 @@ def bip34_height(script_sig: bytes) -> int | None:
     number = script_sig[1 : 1 + head]
     if number[-1] & 0x80 or (number[-1] == 0 and (head == 1 or not number[-2] & 0x80)):
         return None
-    return int.from_bytes(number, "little")
+    height = int.from_bytes(number, "little")
+    return height if height > 16 else None
 
 
 def _reserved_value(raw: bytes, tx: Transactions) -> bytes | None:

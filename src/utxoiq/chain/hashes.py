@@ -23,6 +23,8 @@ class Hash256(bytes):
     @classmethod
     def from_display(cls, text: str) -> Hash256:
         """From hex in display order. Raises ValueError for anything but 64 hex digits."""
+        if len(text) != 64:
+            raise ValueError(f"a hash has 64 hex digits, not {len(text)}")
         return cls(bytes.fromhex(text)[::-1])
 
     def __str__(self) -> str:

@@ -27,7 +27,7 @@ class Header:
     def target(self) -> int:
         """The number the block hash must not exceed (Core's arith_uint256::SetCompact). 0 where `bits` is malformed."""
         exponent, mantissa = self.bits >> 24, self.bits & 0x7FFFFF
-        if self.bits & 0x800000 or exponent > 34:
+        if self.bits & 0x800000 or exponent > 34 or (exponent > 32 and mantissa >> 8 * (35 - exponent)):
             return 0
         return mantissa >> (8 * (3 - exponent)) if exponent <= 3 else mantissa << (8 * (exponent - 3))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from utxoiq.chain.hashes import Hash256, double_sha256
+from utxoiq.chain.secp256k1 import lift_x
 
 if TYPE_CHECKING:
     from utxoiq.chain.block import Block, Spent
@@ -144,9 +145,15 @@ def _compress_script(script: bytes) -> bytes:
         return b"\x01" + script[2:22]
     if len(script) == 35 and script[0] == 33 and script[1] in (2, 3) and script[34] == 0xAC:
         return script[1:34]
-    if len(script) == 67 and script[0] == 65 and script[1] == 4 and script[66] == 0xAC:
+    if len(script) == 67 and script[0] == 65 and script[1] == 4 and script[66] == 0xAC and _is_on_curve(script):
         return bytes([4 | (script[65] & 1)]) + script[2:34]
     return varint(len(script) + 6) + script
+
+
+def _is_on_curve(script: bytes) -> bool:
+    """Core stores x and the parity of y only where that gives the key back (compressor.cpp, IsToPubKey)."""
+    x, y = int.from_bytes(script[2:34], "big"), int.from_bytes(script[34:66], "big")
+    return lift_x(x, y & 1) == y
 
 
 def block_from_columns(block: Block) -> bytes:

@@ -1,7 +1,8 @@
 """The check that words are true: numbers, names and dates only in slots, and no word the signal contradicts.
 
-It reads a text before its slots are filled, since afterwards a figure of the signal and one of a model look alike,
-and once more when they are: every figure of the finished text must stand in a slot.
+It reads a text before its slots are filled, since afterwards a figure of the signal and one of a model look alike. What
+may stand outside slots is listed, rather than what may not: plain English letters and a little punctuation, so that no
+digit, currency sign, markup, link or invisible character of any script comes through.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from utxoiq.insights.slots import fill, names_in, prose_of
-from utxoiq.insights.vocabulary import KINDS
+from utxoiq.insights.slots import HOLE, fill, names_in, prose_of
+from utxoiq.insights.vocabulary import contradictions
 
 if TYPE_CHECKING:
     from utxoiq.models import Signal
@@ -19,147 +20,29 @@ HEADLINE_LIMIT = 80
 SENTENCES = range(2, 4)
 
 NUMBER_WORDS = frozenset(
-    [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "twenty",
-        "thirty",
-        "forty",
-        "fifty",
-        "hundred",
-        "hundreds",
-        "thousand",
-        "thousands",
-        "million",
-        "millions",
-        "billion",
-        "billions",
-        "trillion",
-        "dozen",
-        "dozens",
-        "half",
-        "halves",
-        "third",
-        "quarter",
-        "double",
-        "doubled",
-        "triple",
-        "tripled",
-        "twice",
-        "thrice",
-        "once",
-        "couple",
-    ]
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred hundreds thousand thousands "
+    "million millions billion billions trillion trillions dozen dozens half halves third thirds quarter quarters "
+    "double doubled triple tripled quadruple quadrupled twice thrice once couple pair".split()
 )
 DATE_WORDS = frozenset(
-    [
-        "january",
-        "february",
-        "march",
-        "april",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-        "today",
-        "yesterday",
-        "tomorrow",
-    ]
+    "january february march april may june july august september october november december monday tuesday wednesday "
+    "thursday friday saturday sunday today yesterday tomorrow".split()
 )
 UNIT_WORDS = frozenset(
-    [
-        "btc",
-        "sat",
-        "sats",
-        "satoshi",
-        "satoshis",
-        "bitcoin",
-        "bitcoins",
-        "usd",
-        "eur",
-        "dollar",
-        "dollars",
-        "percent",
-        "vb",
-        "kvb",
-        "wu",
-    ]
+    "btc sat sats satoshi satoshis bitcoin bitcoins usd eur dollar dollars percent vb kvb wu".split()
 )
 CLAIMS = frozenset(
-    [
-        "because",
-        "cause",
-        "caused",
-        "causes",
-        "causing",
-        "due",
-        "dump",
-        "dumping",
-        "dumped",
-        "pump",
-        "pumping",
-        "pumped",
-        "insider",
-        "insiders",
-        "manipulation",
-        "manipulated",
-        "manipulating",
-        "panic",
-        "panicking",
-        "fear",
-        "greed",
-        "bullish",
-        "bearish",
-        "intends",
-        "intended",
-        "intention",
-        "plans",
-        "planned",
-        "wants",
-        "wanted",
-        "hides",
-        "hiding",
-        "laundering",
-        "laundered",
-        "stolen",
-        "theft",
-        "hack",
-        "hacked",
-        "fraud",
-        "scam",
-        "illegal",
-        "suspicious",
-        "will",
-        "shall",
-    ]
+    "because cause caused causes causing due dump dumping dumped pump pumping pumped insider insiders manipulation "
+    "manipulated manipulating panic panicking fear greed bullish bearish intend intends intended intention plan plans "
+    "planned want wants wanted hide hides hiding laundering laundered stolen theft hack hacked fraud scam illegal "
+    "suspicious will shall".split()
 )
-OPENERS = frozenset(
-    ["a", "an", "the", "from", "among", "by", "at", "block", "fees", "rates", "it", "no", "this", "each", "in"]
-)
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-FIGURE = re.compile(r"\d[\d.,:\-]*")
-ACTIVE = re.compile(r"https?:|www\.|[<>`@#$%€£\\\n\r\t]|\]\(")
+OPENERS = frozenset("a an the from among by at block fees rates it no this each in confidence".split())
+WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)*")
+PLAIN = re.compile(rf"[A-Za-z ,.:;'’()–{HOLE}-]*")
+LINK = re.compile(r"[A-Za-z]\.[A-Za-z]")
+WHOLE_SLOT = re.compile(rf"(?:^|(?<=[ (])){HOLE}(?=$|[ )]|[,.;:](?: |$)|['’]s )")
 
 
 class InsightContent(NamedTuple):
@@ -188,36 +71,43 @@ def _check_text(text: str, signal: Signal, slots: dict[str, str]) -> list[str]:
     prose = prose_of(text)
     words = [(match.group(), match.start()) for match in WORD.finditer(prose)]
     lower = {word.lower() for word, _ in words}
-    kind = KINDS.get((signal.signal_type, signal.kind))
+    strange = set(PLAIN.sub("", prose))
+    digits = {character for character in strange if character.isnumeric()}
     findings = {
-        "a digit outside a slot": re.findall(r"\d", prose),
-        "a link, markup or currency sign": ACTIVE.findall(prose),
+        "a digit outside a slot": digits,
+        "a character outside a slot that is no plain English": strange - digits,
+        "a link": LINK.findall(prose),
+        "a slot grown together with what is beside it": [t for t in prose.split(" ") if HOLE in WHOLE_SLOT.sub("", t)],
         "a number word outside a slot": lower & NUMBER_WORDS,
-        "a date word outside a slot": lower & DATE_WORDS,
+        "a date word outside a slot": {w for w in lower & DATE_WORDS if w != "may"} | _months(words),
         "a unit outside a slot": lower & UNIT_WORDS,
         "a cause, intent or promise data can't show": lower & CLAIMS,
-        "a direction the signal contradicts": lower & (kind.contradictions if kind else frozenset()),
+        "a direction the signal contradicts": lower & contradictions(signal),
         "a name outside a slot": [word for word, at in words if _is_name(word, prose[:at])],
     }
-    found = [f"{what} ({', '.join(sorted(set(which)))})" for what, which in findings.items() if which]
-    figures = set(FIGURE.findall(fill(text, slots))) - {f for value in slots.values() for f in FIGURE.findall(value)}
-    loose = [figure for figure in figures if not any(figure.rstrip(".,:-") in value for value in slots.values())]
-    return found + ([f"a figure that is not the signal's ({', '.join(loose)})"] if loose else [])
+    return [f"{what} ({', '.join(sorted(set(which)))})" for what, which in findings.items() if which]
+
+
+def _months(words: list[tuple[str, int]]) -> set[str]:
+    """The word "may" is a month where it is capitalised."""
+    return {word for word, _ in words if word in ("May", "MAY")}
 
 
 def _is_name(word: str, before: str) -> bool:
-    if word.islower() or word == "Confidence":
+    """Whether a word has capitals that no beginning of a sentence explains."""
+    if word.islower():
         return False
     begins = not before.strip() or before.rstrip().endswith((".", ":"))
-    return not (begins and word.lower() in OPENERS and word[1:].islower() | (len(word) == 1))
+    capital_only = word[0].isupper() and (word[1:].islower() or len(word) == 1)
+    return not (begins and capital_only and word.lower() in OPENERS)
 
 
 def _check_shape(content: InsightContent, slots: dict[str, str]) -> list[str]:
     headline = fill(content.headline, slots)
-    sentences = len(re.findall(r"[.!?](?:\s|$)", prose_of(content.summary)))
+    sentences = len(re.findall(r"[.](?: |$)", prose_of(content.summary)))
     reasons = []
-    if not 1 <= len(headline) <= HEADLINE_LIMIT:
+    if not headline.strip() or len(headline) > HEADLINE_LIMIT:
         reasons.append(f"headline: {len(headline)} characters, where 1 to {HEADLINE_LIMIT} fit")
-    if sentences not in SENTENCES or not content.summary.rstrip().endswith("."):
+    if sentences not in SENTENCES or not content.summary.endswith("."):
         reasons.append(f"summary: {sentences} sentences, where it must have two or three")
     return reasons

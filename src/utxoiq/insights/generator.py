@@ -61,6 +61,9 @@ class InsightGenerator:
 
     async def generate(self, signal: Signal) -> Insight:
         """The insight of a signal. Raises InsightRefused with the reasons where the text does not pass."""
+        missing = {"basis", "cases", "calibrated"} - set(signal.confidence_basis)
+        if missing:
+            raise InsightRefused([f"its confidence does not say: {', '.join(sorted(missing))}"])
         slots = slots_of(signal)
         content = await self.provider.generate(Prompt(signal, slots))
         reasons = check(content, signal, slots)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from utxoiq.models import Signal
 
 NAME_LIMIT = 32
+BASIS_LIMIT = 100
+HOLE = "•"
+"""What stands for a slot in prose."""
 
 
 def slots_of(signal: Signal) -> dict[str, str]:
@@ -22,14 +25,15 @@ def slots_of(signal: Signal) -> dict[str, str]:
     somebody's text.
     """
     values: dict[str, Any] = {
+        **signal.metadata,
+        "basis": signal.confidence_basis.get("basis"),
         "height": signal.block_height,
         "block_time": signal.created_at,
         "confidence": signal.confidence,
-        "cases": signal.confidence_basis["cases"],
-        **{name: value for name, value in signal.metadata.items() if name != "basis"},
+        "cases": signal.confidence_basis.get("cases"),
     }
-    shown = {"basis": str(signal.confidence_basis["basis"])}
-    return shown | {name: _show(name, value) for name, value in values.items() if value is not None}
+    shown = {name: _show(name, value) for name, value in values.items()}
+    return {name: text for name, text in shown.items() if text}
 
 
 def fill(text: str, slots: dict[str, str]) -> str:
@@ -50,13 +54,14 @@ def names_in(text: str) -> list[str]:
 
 
 def prose_of(text: str) -> str:
-    """What is left of a text without its slots; each leaves a bullet."""
+    """What is left of a text without its slots; each leaves a HOLE."""
     return "".join(
-        literal + ("•" if name is not None else "") for literal, name, _, _ in string.Formatter().parse(text)
+        literal + (HOLE if name is not None else "") for literal, name, _, _ in string.Formatter().parse(text)
     )
 
 
 AMOUNTS = {"fee", "unclaimed", "claimed", "entitled", "subsidy", "subsidy_before"}
+PERCENTS = {"share", "share_before", "share_of_fees", "confidence"}
 COUNTED = {
     "transactions": "transaction",
     "window_blocks": "block",
@@ -64,20 +69,33 @@ COUNTED = {
     "pools_tested": "pool",
     "seconds_after_parent": "second",
 }
-PERCENTS = {"share", "share_before", "share_of_fees", "confidence"}
 
 
-def _show(name: str, value: Any) -> str:
-    for names, show in FORMATS:
-        if name in names:
-            return show(value)
-    if name.endswith("_kvb"):
-        return f"{_feerate(value)} sat/vB"
+def _show(name: str, value: Any) -> str | None:
+    """The text of one value, None where it is unknown or not of the type its name promises."""
+    if isinstance(value, str):
+        return None if _unit_of(name) else clean(value, BASIS_LIMIT if name == "basis" else NAME_LIMIT)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    show = _unit_of(name)
+    if show:
+        return show(value) if isinstance(value, int) or name in PERCENTS else None
     if name in COUNTED:
         return f"{value:,} {COUNTED[name]}{'' if value == 1 else 's'}"
-    if isinstance(value, str):
-        return clean(value)
     return f"{value:,.0f}" if isinstance(value, float) and value >= 100 else f"{value:,}"
+
+
+def _unit_of(name: str) -> Callable[[Any], str] | None:
+    """How values of this name are shown, None for plain numbers and texts."""
+    if name in AMOUNTS:
+        return lambda sat: f"{btc(sat)} BTC"
+    if name in PERCENTS:
+        return lambda share: f"{_percent(share)}%"
+    if name.endswith("_kvb"):
+        return lambda kvb: f"{_feerate(kvb)} sat/vB"
+    if name == "block_time":
+        return lambda time: utc(time).replace("T", " ").removesuffix("Z") + " UTC"
+    return None
 
 
 def _feerate(kvb: int) -> str:
@@ -91,14 +109,7 @@ def _percent(share: float) -> str:
     return f"{int(share * 1000) / 10:.1f}".removesuffix(".0")
 
 
-def clean(text: str) -> str:
-    """A name fit for a sentence: no control, format or bidirectional characters, no braces, at most 32 characters."""
+def clean(text: str, limit: int = NAME_LIMIT) -> str:
+    """A name fit for a sentence: no control, format or bidirectional characters, no braces, at most `limit` long."""
     kept = (c for c in text if unicodedata.category(c)[0] != "C" and c not in "{}")
-    return " ".join("".join(kept).split())[:NAME_LIMIT].strip()
-
-
-FORMATS: tuple[tuple[frozenset[str], Callable[[Any], str]], ...] = (
-    (frozenset(AMOUNTS), lambda sat: f"{btc(sat)} BTC"),
-    (frozenset(PERCENTS), lambda share: f"{_percent(share)}%"),
-    (frozenset({"block_time"}), lambda time: utc(time).replace("T", " ").removesuffix("Z") + " UTC"),
-)
+    return " ".join("".join(kept).split())[:limit].strip()

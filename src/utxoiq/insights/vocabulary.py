@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from utxoiq.models import Signal
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind of signal is told. Texts hold slots; `contradictions` are words its data contradicts."""
+    """How one kind of signal is told. Texts hold slots; `direction` says which way its figures went, if any."""
 
     headline: str
     summary: str
-    contradictions: frozenset[str]
+    direction: Literal["up", "down"] | None = None
 
 
 UPWARD = frozenset(
@@ -56,59 +60,60 @@ KINDS: dict[tuple[str, str], Kind] = {
         "The median transaction in block {height} paid {feerate_kvb}, against {usual_feerate_kvb} in the median of the "
         "{window_blocks} before it. Rates are taken from transactions inside blocks, with parents counted at "
         "the rate their children paid for them.",
-        DOWNWARD,
+        "up",
     ),
     ("mempool", "fee_drop"): Kind(
         "Fees fell to {feerate_kvb}, far below the usual {usual_feerate_kvb}",
         "The median transaction in block {height} paid {feerate_kvb}, against {usual_feerate_kvb} in the median of the "
         "{window_blocks} before it. Rates are taken from transactions inside blocks, with parents counted at "
         "the rate their children paid for them.",
-        UPWARD,
+        "down",
     ),
     ("mempool", "tx_count_record"): Kind(
-        "Block {height} holds {transactions}, more than any of the {window_blocks} before",
+        "Block {height} holds {transactions}, a record for {window_blocks}",
         "Block {height} of {block_time} holds {transactions} beside its coinbase. The most in any of the "
         "{window_blocks} before it was {most_before}, and the usual number is {usual_transactions}.",
-        DOWNWARD - {"less"},
+        "up",
     ),
     ("mempool", "payments_resume"): Kind(
         "Block {height} carries {transactions}, after {window_blocks} with none",
         "Block {height} of {block_time} holds {transactions} beside its coinbase. The {window_blocks} before it held "
         "nothing but coinbases.",
-        frozenset(),
     ),
     ("mempool", "fee_overpaid"): Kind(
-        "A single transaction paid {fee} in fees, {share_of_fees} of its block's total",
+        "A transaction paid {fee} in fees, {share_of_fees} of its block's total",
         "Among the {transactions} of block {height}, a single transaction paid {fee}, at a rate of {feerate_kvb}. "
         "The median rate in the same block was {usual_feerate_kvb}, so it paid {ratio} times as much for its space.",
-        frozenset(),
     ),
     ("miner", "halving"): Kind(
         "The block subsidy halved to {subsidy} at block {height}",
         "From block {height} of {block_time} on, each block creates {subsidy} of new coins, where it created "
         "{subsidy_before} before. The consensus rules set this by height alone.",
-        frozenset(),
     ),
     ("miner", "reward_unclaimed"): Kind(
         "The miner of block {height} left {unclaimed} unclaimed",
         "The coinbase of block {height} claims {claimed}, while subsidy and fees entitled it to {entitled}. "
         "The difference of {unclaimed} belongs to nobody and can never be spent.",
-        frozenset(),
     ),
     ("miner", "empty_block"): Kind(
         "Block {height} is empty, unlike nearly all before it",
         "Block {height} holds no transaction beside its coinbase, as did {empty_before} of the {window_blocks} before "
         "it. By the miners' clocks it came {seconds_after_parent} after its parent.",
-        frozenset(),
     ),
     ("miner", "pool_share_shift"): Kind(
         "{pool_name} found {share} of recent blocks, {share_before} before",
         "{pool_name} found {blocks} of the last {recent_blocks}, after {blocks_before} of the {window_blocks} "
         "before those. A difference this large would come by chance with a probability of {p_value}, counting that "
         "{pools_tested} were tested.",
-        frozenset(),
     ),
 }
 
 CALIBRATED = "Confidence {confidence}, as {basis}; cases: {cases}."
 UNCALIBRATED = "Confidence {confidence}, as {basis}; cases: {cases}. It is not calibrated against outcomes yet."
+
+
+def contradictions(signal: Signal) -> frozenset[str]:
+    """Words that would say the opposite of what the signal's figures did."""
+    kind = KINDS.get((signal.signal_type, signal.kind))
+    direction = signal.metadata.get("direction") or (kind.direction if kind else None)
+    return {"up": DOWNWARD, "down": UPWARD}.get(str(direction), frozenset())
