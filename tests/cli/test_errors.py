@@ -118,8 +118,10 @@ def test_wrong_use(tmp_path: Path, arguments: list[str], parts: list[str]) -> No
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["unheard-of"], ["scan"], ["signals", "--limit", "0"], ["signals", "--limit", "x"], ["facts", "--x"],
-                  ["demo", "--count", "0"], ["entities"], ["verify", "abc"]], ids=" ".join
+    "arguments",
+    [[], ["unheard-of"], ["scan"], ["signals", "--limit", "0"], ["signals", "--limit", "x"], ["facts", "--x"],
+     ["demo", "--count", "0"], ["entities"], ["verify", "abc"]],
+    ids=" ".join,
 )  # fmt: skip
 def test_wrong_arguments(tmp_path: Path, arguments: list[str]) -> None:
     """Exit code 2 and how to use it; nothing is begun."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numba import types as nt
 
-from utxoiq.chain._jit import BYTES, I32, I64, U32, U64, helper, kernel
+from utxoiq.chain._jit import BYTES, I32, U32, U64, helper, kernel
 from utxoiq.chain._llvm import prefetch
 from utxoiq.chain._script import same_bytes
 
 AHEAD = 16
 BUCKET = 8
+OFFSETS = nt.Array(nt.int64, 1, "C", readonly=True)
 
 
 @helper
@@ -75,7 +76,7 @@ def find(key, data, at, size, table, entry, blob, blob_offset):
     return -1
 
 
-@kernel(nt.int64(BYTES, U32, U32, U64, nt.int64, BYTES, I64, U64, nt.int64, U64, I32, I32, I32))
+@kernel(nt.int64(BYTES, U32, U32, U64, nt.int64, BYTES, OFFSETS, U64, nt.int64, U64, I32, I32, I32))
 def match(
     data, offset, length, keys, count, blob, blob_offset, bloom, bloom_bits, table, entry, candidates, found
 ):  # fmt: skip

@@ -19,6 +19,7 @@ from utxoiq.chain.network import NETWORKS, Network
 from utxoiq.errors import ConfigError, DecodeError, LabelError
 
 Kind = Literal["exchange", "mining_pool", "treasury", "etf", "government"]
+Confidence = Literal["high", "medium", "low"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Label:
     """Addresses ascribed to an entity by one source. `as_of` is the date of the evidence, not of its validity."""
 
     source: str
-    confidence: Literal["high", "medium", "low"]
+    confidence: Confidence
     as_of: str
     addresses: tuple[str, ...]
 
@@ -90,10 +91,10 @@ class LabelSet:
 def read_labels(text: str, network: Network, name: str) -> LabelSet:
     """A label set from its file's text; `name` goes into messages. Raises LabelError with the line."""
     entities = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), 1):
         try:
             entities.append(_entity(json.loads(line)))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise LabelError(f"{name} line {number}: not an entity ({error!r})") from error
     if len({entity.id for entity in entities}) != len(entities):
         raise LabelError(f"{name}: an entity id appears twice")
@@ -105,17 +106,39 @@ def _version(text: str, entities: list[Entity]) -> str:
     return f"{newest}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def _entity(row: dict[str, Any]) -> Entity:
-    if row["kind"] not in get_args(Kind):
-        raise ValueError(f"unknown kind {row['kind']!r}")
+def _entity(row: Any) -> Entity:
     labels = tuple(
-        Label(label["source"], label["confidence"], label["as_of"], tuple(label["addresses"]))
+        Label(
+            _text(label["source"]), _one_of(Confidence, label["confidence"]), _text(label["as_of"]),
+            _texts(label["addresses"]),
+        )
         for label in row.get("labels", ())
-    )
-    return Entity(
-        row["id"], row["name"], row["kind"], row.get("ticker"), tuple(row.get("tags", ())), row.get("known_holdings"),
-        labels,
     )  # fmt: skip
+    ticker, holdings = row.get("ticker"), row.get("known_holdings")
+    if holdings is not None and not isinstance(holdings, dict):
+        raise TypeError("known_holdings is no object")
+    return Entity(
+        _text(row["id"]), _text(row["name"]), _one_of(Kind, row["kind"]), None if ticker is None else _text(ticker),
+        tuple(map(_text, _texts(row.get("tags", [])))), holdings, labels,
+    )  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} is no list of texts")
+    return tuple(values)
+
+
+def _one_of(choices: Any, value: Any) -> Any:
+    if value not in get_args(choices):
+        raise ValueError(f"{value!r} is none of {', '.join(get_args(choices))}")
+    return value
 
 
 @cache

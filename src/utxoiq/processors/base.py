@@ -100,7 +100,7 @@ class SignalProcessor(ABC):
 
     def window(self, context: ProcessingContext) -> Sequence[BlockFacts]:
         """The last `window_size` blocks before this one."""
-        return context.window[-self.window_size :]
+        return context.window[max(0, len(context.window) - self.window_size) :]
 
     def inputs(self, context: ProcessingContext) -> dict[str, Any]:
         """Digest and versions of all it saw: what `verify` needs to see it again."""

@@ -13,12 +13,15 @@ GROUP = "utxoiq.processors"
 def discover(configs: dict[str, ProcessorConfig] | None = None) -> list[SignalProcessor]:
     """One instance of each installed processor, by name, with its own config where there is one.
 
-    Raises ConfigError for an entry point that is no processor.
+    Raises ConfigError for an entry point that can't be loaded or is no processor.
     """
     configs = configs or {}
     found = []
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
-        processor = entry.load()
+        try:
+            processor = entry.load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"entry point {entry.name} of {GROUP} can't be loaded: {error}") from error
         if not (isinstance(processor, type) and issubclass(processor, SignalProcessor)):
             raise ConfigError(f"entry point {entry.name} of {GROUP} is no SignalProcessor: {entry.value}")
         found.append(processor(configs.get(entry.name)))

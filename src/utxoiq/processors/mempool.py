@@ -52,7 +52,7 @@ class MempoolProcessor(SignalProcessor):
         confidence, basis = rank_confidence(sum(rate < now if up else rate > now for rate in rates), len(rates))
         if self._direction(now, usual) == 0 or confidence < self.thresholds["spike_rank"]:
             return []
-        quiet = past[-int(self.thresholds["quiet_blocks"]) :]
+        quiet = past[max(0, len(past) - int(self.thresholds["quiet_blocks"])) :]
         if any(self._direction(_feerate(facts) or 0, usual) == self._direction(now, usual) for facts in quiet):
             return []  # the same excursion goes on
         metadata = {

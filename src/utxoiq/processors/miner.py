@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from utxoiq.models import BlockData, BlockFacts, Signal, SignalType
 
 RULE: dict[str, Any] = {"basis": "a consensus rule, read off the block", "cases": 1, "calibrated": True}
+MOST_CERTAIN = 0.999999
+"""A test by chance leaves a chance, however small."""
 
 
 class MinerProcessor(SignalProcessor):
@@ -48,7 +50,10 @@ class MinerProcessor(SignalProcessor):
         height, subsidy = context.facts.height, context.facts.subsidy
         if not height or height % block.network.halving_interval or subsidy is None:
             return []
-        metadata = {"subsidy": subsidy, "subsidy_before": block.network.subsidy(height - 1)}
+        before = block.network.subsidy(height - 1)
+        if before == 0:
+            return []
+        metadata = {"subsidy": subsidy, "subsidy_before": before}
         return self.signal(context, "halving", "chain", 1.0, RULE, metadata)
 
     def _unclaimed(self, context: ProcessingContext) -> list[Signal]:
@@ -76,7 +81,7 @@ class MinerProcessor(SignalProcessor):
         metadata = {
             "empty_before": empty,
             "window_blocks": len(past),
-            "seconds_after_parent": max(0, facts.time - past[-1].time),
+            "seconds_after_parent": facts.time - past[-1].time,
             **_pool(facts),
         }
         return self.signal(context, "empty_block", facts.pool or "unknown", confidence, basis, metadata)
@@ -99,7 +104,7 @@ class MinerProcessor(SignalProcessor):
                     "cases": len(blocks),
                     "calibrated": False,
                 }
-                confidence = 1 - shift["p_value"]
+                confidence = min(1 - shift["p_value"], MOST_CERTAIN)
                 signals += self.signal(
                     context, "pool_share_shift", pool, confidence, basis, {"pool_name": name, **shift}
                 )

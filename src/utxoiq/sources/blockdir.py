@@ -20,7 +20,7 @@ from utxoiq.chain.network import BY_MAGIC, Network
 from utxoiq.errors import DecodeError, SourceError
 from utxoiq.models import BlockData, Connected, Cursor, Disconnected
 from utxoiq.sources.base import MEDIAN_TIME_ANCESTORS
-from utxoiq.sources.blkfile import Record, RecordFile, read_key
+from utxoiq.sources.blkfile import FRAME, Record, RecordFile, read_key
 from utxoiq.sources.tree import HeaderTree, Node
 from utxoiq.sources.undo import CHECKSUM, NOTHING_SPENT, UndoRecords
 
@@ -38,7 +38,7 @@ class BlockDirectory:
     """Every block of a `blocks/` directory; the best chain by work, stale branches seen in the order they came.
 
     `skipped` lists (file name, position, bytes) of regions that hold no record. Raises SourceError for a folder
-    without block files, DecodeError for a stored header without work.
+    without block files or without a block in them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,13 +80,18 @@ class BlockDirectory:
         for number, path in self._paths.items():
             file = self._file(number)
             for record in file.records():
-                if record.size < HEADER_SIZE:
-                    self.skipped.append((path.name, record.position, record.size))
+                try:
+                    header = read_header(
+                        file.read(record.position, min(HEADER_SIZE, record.size)), self.network.pow_limit
+                    )
+                except DecodeError:  # kept space that is not written yet, or damage
+                    self.skipped.append((path.name, record.position - FRAME, FRAME + record.size))
                     continue
-                header = read_header(file.read(record.position, HEADER_SIZE), self.network.pow_limit)
                 self._places.append(Place(number, record))
                 yield Node(header.block_hash, header.prev_hash, header.work, header.time, len(self._places) - 1)
             self.skipped += [(path.name, *region) for region in file.skipped]
+        if not self._places:
+            raise SourceError(f"{self.folder}: no block in its files; is the right xor.dat beside them?")
 
     def _root_height(self, node: Node) -> int:
         if node.block_hash == self.network.genesis:

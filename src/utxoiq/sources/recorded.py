@@ -49,10 +49,12 @@ class RecordedFolder:
         its, or else as main."""
         self.folder = path
         paths = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES))
-        found = [_recording(path, network or NETWORKS["main"]) for path in paths]
+        unpacked = {_stem(p): p for p in reversed(paths)}.values()
+        found = [_recording(path, network or NETWORKS["main"]) for path in unpacked]
         self._recordings = [r for r in found if network is None or r.network is network]
         if not self._recordings:
             raise SourceError(f"{path}: no block files (*.blk, *.blk.gz)" + (f" of {network.name}" if network else ""))
+        self._heights: dict[Recording, int] = {}
         self._recordings.sort(key=lambda r: (r.network.name, r.height is None, r.height or 0, r.path.name))
         self.networks = tuple(dict.fromkeys(r.network.name for r in self._recordings))
 
@@ -72,18 +74,23 @@ class RecordedFolder:
 
     def tip(self) -> Cursor | None:
         """The highest block, None where no height is known."""
-        known = [r for r in self._recordings if r.height is not None]
-        if not known:
-            return None
-        block = self._read(known[-1])
-        return Cursor(str(block.block_hash), known[-1].height or 0)
+        highest = max(self._recordings, key=self._height_of)
+        height = self._height_of(highest)
+        return Cursor(str(self._read(highest).block_hash), height) if height >= 0 else None
 
     def block_at(self, height: int) -> BlockData:
         """The block recorded for `height`. Raises SourceError where there is none."""
         for recording in self._recordings:
-            if recording.height == height:
+            if self._height_of(recording) == height:
                 return self._read(recording)
         raise SourceError(f"{self.folder}: no block of height {height}")
+
+    def _height_of(self, recording: Recording) -> int:
+        """What the name says, or else the coinbase; -1 where neither does."""
+        if recording not in self._heights:
+            told = self._read(recording).height if recording.height is None else recording.height
+            self._heights[recording] = -1 if told is None else told
+        return self._heights[recording]
 
     def branch(self, block_hash: Hash256, size: int) -> Iterator[BlockData]:
         """Up to `size` linked blocks ending with `block_hash`, oldest first. Raises SourceError where it isn't here."""
@@ -130,8 +137,12 @@ class RecordedFolder:
         return tuple(reversed(times))
 
 
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".blk")
+
+
 def _recording(path: Path, otherwise: Network) -> Recording:
-    match = NAME.fullmatch(path.name.removesuffix(".gz").removesuffix(".blk"))
+    match = NAME.fullmatch(_stem(path))
     if match is None or match["network"] not in NETWORKS:
         return Recording(path, otherwise, None, "")
     height = None if match["height"] == "unknown" else int(match["height"])
@@ -141,16 +152,14 @@ def _recording(path: Path, otherwise: Network) -> Recording:
 def _height(recording: Recording, block: Block) -> int | None:
     if not str(block.block_hash).endswith(recording.hash_end):
         raise DecodeError("block", f"has hash {block.block_hash}, which the file name denies")
-    if block.block_hash == block.network.genesis:
-        return 0
-    told = block.coinbase.height
+    told = 0 if block.block_hash == block.network.genesis else block.coinbase.height
     if told is not None and recording.height is not None and told != recording.height:
         raise DecodeError("block", f"says it has height {told}, the file name says {recording.height}")
     return recording.height if told is None else told
 
 
 def _spent(path: Path, block: Block) -> Spent | None:
-    stem = path.name.removesuffix(".gz").removesuffix(".blk")
+    stem = _stem(path)
     for suffix, read in ((".undo", read_undo_spent), (".spent", read_rest_spent)):
         for packed in ("", ".gz"):
             beside = path.with_name(stem + suffix + packed)

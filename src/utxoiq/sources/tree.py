@@ -79,20 +79,16 @@ class HeaderTree:
         """From `start` to `end`: nodes to disconnect, tip downwards, and nodes to connect, upwards."""
         down: list[Node] = []
         up: list[Node] = []
-        left, right = start, end
-        while left is not None and left.height > end.height:
-            down.append(left)
-            left = self._nodes.get(left.prev_hash)
-        current: Node | None = right
-        while current is not None and (left is None or current.height > left.height):
-            up.append(current)
-            current = self._nodes.get(current.prev_hash)
-        while left is not None and current is not None and left is not current:
-            down.append(left)
-            up.append(current)
-            left, current = self._nodes.get(left.prev_hash), self._nodes.get(current.prev_hash)
-        if left is not None and current is None:
-            down.extend(self.ancestors(left))
+        left: Node | None = start
+        right: Node | None = end
+        while left is not right:
+            if right is None or (left is not None and left.height >= right.height):
+                assert left is not None
+                down.append(left)
+                left = self._nodes.get(left.prev_hash)
+            else:
+                up.append(right)
+                right = self._nodes.get(right.prev_hash)
         return down, up[::-1]
 
     def steps(self, start: Hash256 | None) -> Iterator[tuple[bool, Node]]:
