@@ -9,7 +9,7 @@ import pytest
 
 from cli.command import Ran, utxoiq
 from helpers.build import coinbase, height_push, mined
-from helpers.process import python
+from helpers.process import python, said
 from pipeline.simulated import world
 from utxoiq.chain.hashes import Hash256, double_sha256
 from utxoiq.units import COIN
@@ -78,7 +78,7 @@ def test_a_block_cut_short_in_a_blocks_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["facts", "scan"])
 def test_a_block_that_claims_too_much_is_refused(tmp_path: Path, command: str) -> None:
     """Well-formed bytes whose coinbase pays more than subsidy and fees: input refused, by each command alike."""
-    raw = mined([coinbase([(51 * COIN, b"\x51")], height_push(1))])
+    raw = mined([coinbase([(51 * COIN, b"\x51")], height_push(1) + b"test")])
     name = str(Hash256(double_sha256(raw[:80])))[-8:]
     (tmp_path / f"regtest_0000001_{name}.blk").write_bytes(raw)
     store = ["--db", f"sqlite:///{tmp_path / 'store.db'}"] if command == "scan" else []
@@ -143,6 +143,27 @@ def test_blocks_of_two_networks_must_be_chosen_from(tmp_path: Path, shared: Path
     assert ran.rows[0]["connected"] == 1
     one_line(utxoiq("scan", tmp_path, "--db", db, "--network", "main"), 1, "holds test3", "give another --db")
     one_line(utxoiq("facts", tmp_path, "--network", "signet"), 3, "no block files", "of signet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["entities", "list", "--json", "--limit", "1"], 0),
+        (["signals", "--db", "sqlite:///none.db"], 1),
+        (["signals", "--db", "none.db"], 2),
+        (["facts", "nowhere"], 3),
+    ],
+    ids=str,
+)
+def test_exit_codes_of_a_process_of_its_own(tmp_path: Path, arguments: list[str], code: int) -> None:
+    """Started as a user starts it."""
+    code_ran = (
+        f"import os; os.chdir({str(tmp_path)!r}); import runpy; runpy.run_module('utxoiq.cli', run_name='__main__')"
+    )
+    process = python("-c", code_ran, *arguments)
+    assert process.returncode == code, said(process)
+    assert "Traceback" not in process.stderr
+    assert len((process.stdout if code == 0 else process.stderr).splitlines()) == 1
 
 
 def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:

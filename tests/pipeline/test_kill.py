@@ -45,7 +45,7 @@ def killed_at(path: Path, blocks: int) -> int:
     """Let a scan run until so many blocks are stored, kill it there, and return how it ended."""
     process = start(path)
     while count(path) < blocks and process.poll() is None:
-        time.sleep(0.001)
+        time.sleep(0.003)
     process.kill()
     process.communicate()
     return process.returncode

@@ -107,7 +107,7 @@ class Case:
 
 @cache
 def rising_pool() -> tuple[BlockFacts, ...]:
-    """1,008 blocks in which Ember finds one of 20, then 200 in which it finds two of five; the others share the rest."""
+    """1,008 blocks in which Ember finds one of 20, then 200 in which it finds two of five; others find the rest."""
     rng = Random(5)
     chances = [0.05] * 1008 + [0.4] * 200
     finders = ["ember" if rng.random() < chance else rng.choice(POOLS) for chance in chances]

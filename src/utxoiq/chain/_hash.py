@@ -40,6 +40,23 @@ def following(t, whole, has_witness, witness):
     return t + 1, False
 
 
+@helper
+def finish_wtxids(n_tx, has_witness, txids, wtxids, spare):
+    """The second hash of those with a witness, two by two; the others take their txid."""
+    at = wtxids.ctypes.data
+    pending = spare
+    for t in range(n_tx):
+        if not has_witness[t]:
+            copy(wtxids, 32 * t, txids, 32 * t, 32)
+        elif pending == spare:
+            pending = at + 32 * t
+        else:
+            rehash2(pending, at + 32 * t)
+            pending = spare
+    if pending != spare:
+        rehash2(pending, spare)
+
+
 @kernel(nt.void(BYTES, nt.int64, U32, U32, U32, U32, U8, nt.boolean, U8, U32, U8, U8))
 def hash_transactions(
     buf, n_tx, offset, size, stripped_size, witness_offset, has_witness, witness, scratch, states, txids, wtxids
@@ -90,12 +107,12 @@ def hash_transactions(
         if t1 >= 0:
             left1 -= blocks
             p1 += 64 * blocks
-    for t in range(n_tx):
-        if has_witness[t] and witness:
-            rehash2(txids_at + 32 * t, wtxids_at + 32 * t)
-        else:
-            rehash2(txids_at + 32 * t, scratch_at)
-            copy(wtxids, 32 * t, txids, 32 * t, 32)
+    for t in range(0, n_tx - 1, 2):
+        rehash2(txids_at + 32 * t, txids_at + 32 * t + 32)
+    if n_tx & 1:
+        rehash2(txids_at + 32 * (n_tx - 1), scratch_at)
+    if witness:
+        finish_wtxids(n_tx, has_witness, txids, wtxids, scratch_at)
 
 
 @kernel(nt.int64(U8, nt.int64))
