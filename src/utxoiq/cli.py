@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -49,14 +49,13 @@ EVERYTHING = 1 << 62
 
 def main() -> None:
     """Run the command line: exit 0 done, 1 failed, 2 wrong use, 3 input refused."""
+    logging.getLogger("utxoiq.block").addHandler(logging.NullHandler())
+    logging.getLogger("utxoiq.block").propagate = False  # commands raise what it tells
     try:
         app()
     except UtxoiqError as error:
         typer.echo(f"utxoiq: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 @app.command()

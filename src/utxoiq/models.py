@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from utxoiq.chain.block import Block, Spent
     from utxoiq.chain.hashes import Hash256
     from utxoiq.chain.network import Network
+    from utxoiq.errors import UtxoiqError
 
 FACTS_VERSION = 1
 """Raised whenever the same bytes would give other facts."""
@@ -270,6 +271,8 @@ class PipelineResult:
     """signal_generation_ms, signal_persistence_ms, total_duration_ms."""
     insights: list[Insight] = field(default_factory=list)
     error: str | None = None
+    failure: UtxoiqError | None = None
+    """What was raised, where it was not the store that failed."""
 
 
 def digest(value: Json) -> str:

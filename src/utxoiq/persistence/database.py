@@ -73,7 +73,8 @@ class Database:
 
     def value(self, sql: str, *parameters: Any) -> Any:
         """The first column of the first row, None where there is no row."""
-        row = self._db.execute(sql, parameters).fetchone()
+        with self._lock, self._errors():
+            row = self._db.execute(sql, parameters).fetchone()
         return None if row is None else row[0]
 
     def query(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:

@@ -13,7 +13,7 @@ from utxoiq.models import BlockFacts, BlockRecord, Cursor, PersistenceResult, Si
 if TYPE_CHECKING:
     from utxoiq.chain.hashes import Hash256
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("utxoiq.block")
 
 
 class Store(Protocol):
@@ -55,12 +55,15 @@ class SignalPersistenceModule:
 
     async def window(self, parent: Hash256, size: int) -> list[BlockFacts]:
         """Facts of up to `size` blocks ending with `parent`. Raises StoreError."""
+        if size <= 0:
+            return []
         follows = bool(self._window) and self._window[-1].blockhash == str(parent)
         if not follows or (len(self._window) < size and not self._reaches_root):
             self._window = await asyncio.to_thread(self.store.window, str(parent), size)
             self._reaches_root = len(self._window) < size
         if len(self._window) > 2 * size:
             del self._window[:-size]
+            self._reaches_root = False
         return self._window[-size:]
 
     async def _write(self, correlation_id: str, write: Callable[[], int]) -> PersistenceResult:

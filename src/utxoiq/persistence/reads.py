@@ -28,7 +28,9 @@ def insights(store: SqliteStore, limit: int, *, retracted: bool = False) -> list
 
 def signal(store: SqliteStore, signal_id: str) -> Signal | None:
     """One signal by its id or the beginning of it, None where none or several begin so."""
-    rows = store.database.query("SELECT * FROM signal_state WHERE signal_id LIKE ? || '%' LIMIT 2", signal_id)
+    rows = store.database.query(
+        "SELECT * FROM signal_state WHERE substr(signal_id, 1, length(?1)) = ?1 LIMIT 2", signal_id
+    )
     if len(rows) != 1:
         return None
     values = _values(rows[0])

@@ -6,15 +6,15 @@ APPLICATION_ID = 0x7574786F  # "utxo"
 SCHEMA_VERSION = 1
 
 SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
-CREATE TABLE cursor (
+CREATE TABLE IF NOT EXISTS cursor (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     block_hash TEXT NOT NULL REFERENCES blocks,
     height INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE blocks (
+CREATE TABLE IF NOT EXISTS blocks (
     block_hash TEXT PRIMARY KEY,
     height INTEGER,
     prev_hash TEXT NOT NULL,
@@ -24,29 +24,29 @@ CREATE TABLE blocks (
     simulated INTEGER NOT NULL,
     recorded_at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX blocks_by_height ON blocks (height);
+CREATE INDEX IF NOT EXISTS blocks_by_height ON blocks (height);
 
-CREATE TABLE block_events (
+CREATE TABLE IF NOT EXISTS block_events (
     seq INTEGER PRIMARY KEY,
     block_hash TEXT NOT NULL REFERENCES blocks,
     event TEXT NOT NULL CHECK (event IN ('connected', 'disconnected', 'island')),
     correlation_id TEXT NOT NULL,
     recorded_at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX block_events_by_block ON block_events (block_hash, seq);
+CREATE INDEX IF NOT EXISTS block_events_by_block ON block_events (block_hash, seq);
 
-CREATE TABLE facts (
+CREATE TABLE IF NOT EXISTS facts (
     seq INTEGER PRIMARY KEY,
     block_hash TEXT NOT NULL REFERENCES blocks,
     digest TEXT NOT NULL,
     facts_version INTEGER NOT NULL,
     labels_version TEXT NOT NULL,
     facts TEXT NOT NULL CHECK (json_valid(facts)),
-    recorded_at INTEGER NOT NULL,
-    UNIQUE (block_hash, digest)
+    recorded_at INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX IF NOT EXISTS facts_by_block ON facts (block_hash, seq);
 
-CREATE TABLE signals (
+CREATE TABLE IF NOT EXISTS signals (
     signal_id TEXT PRIMARY KEY,
     signal_type TEXT NOT NULL,
     kind TEXT NOT NULL,
@@ -64,10 +64,10 @@ CREATE TABLE signals (
     correlation_id TEXT NOT NULL,
     recorded_at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX signals_by_block ON signals (block_hash);
-CREATE INDEX signals_by_time ON signals (created_at);
+CREATE INDEX IF NOT EXISTS signals_by_block ON signals (block_hash);
+CREATE INDEX IF NOT EXISTS signals_by_time ON signals (created_at);
 
-CREATE TABLE signal_events (
+CREATE TABLE IF NOT EXISTS signal_events (
     seq INTEGER PRIMARY KEY,
     signal_id TEXT NOT NULL REFERENCES signals,
     event TEXT NOT NULL CHECK (event IN ('retracted', 'reinstated')),
@@ -76,9 +76,9 @@ CREATE TABLE signal_events (
     correlation_id TEXT NOT NULL,
     recorded_at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX signal_events_by_signal ON signal_events (signal_id, seq);
+CREATE INDEX IF NOT EXISTS signal_events_by_signal ON signal_events (signal_id, seq);
 
-CREATE TABLE insights (
+CREATE TABLE IF NOT EXISTS insights (
     insight_id TEXT PRIMARY KEY,
     signal_id TEXT NOT NULL REFERENCES signals,
     category TEXT NOT NULL,
@@ -96,9 +96,9 @@ CREATE TABLE insights (
     chart_url TEXT,
     recorded_at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX insights_by_signal ON insights (signal_id);
+CREATE INDEX IF NOT EXISTS insights_by_signal ON insights (signal_id);
 
-CREATE TABLE insight_events (
+CREATE TABLE IF NOT EXISTS insight_events (
     seq INTEGER PRIMARY KEY,
     insight_id TEXT NOT NULL REFERENCES insights,
     event TEXT NOT NULL CHECK (event IN ('retracted', 'reinstated')),
@@ -106,17 +106,17 @@ CREATE TABLE insight_events (
     correlation_id TEXT NOT NULL,
     recorded_at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX insight_events_by_insight ON insight_events (insight_id, seq);
+CREATE INDEX IF NOT EXISTS insight_events_by_insight ON insight_events (insight_id, seq);
 
-CREATE VIEW block_state AS
+CREATE VIEW IF NOT EXISTS block_state AS
 SELECT b.*, (SELECT event FROM block_events e WHERE e.block_hash = b.block_hash ORDER BY seq DESC LIMIT 1) AS state
 FROM blocks b;
 
-CREATE VIEW current_facts AS
+CREATE VIEW IF NOT EXISTS current_facts AS
 SELECT f.* FROM facts f
 WHERE f.seq = (SELECT max(seq) FROM facts g WHERE g.block_hash = f.block_hash);
 
-CREATE VIEW signal_state AS
+CREATE VIEW IF NOT EXISTS signal_state AS
 SELECT s.*,
     i.recorded_at IS NOT NULL AS processed,
     i.recorded_at AS processed_at,
@@ -128,9 +128,9 @@ LEFT JOIN signal_events e
     ON e.seq = (SELECT max(seq) FROM signal_events x WHERE x.signal_id = s.signal_id)
 LEFT JOIN (SELECT signal_id, min(recorded_at) AS recorded_at FROM insights GROUP BY signal_id) i USING (signal_id);
 
-CREATE VIEW current_signals AS SELECT * FROM signal_state WHERE retracted_at IS NULL;
+CREATE VIEW IF NOT EXISTS current_signals AS SELECT * FROM signal_state WHERE retracted_at IS NULL;
 
-CREATE VIEW insight_state AS
+CREATE VIEW IF NOT EXISTS insight_state AS
 SELECT n.*, s.block_height, s.kind,
     CASE WHEN e.event = 'retracted' THEN e.recorded_at END AS retracted_at,
     CASE WHEN e.event = 'retracted' THEN e.reason END AS retraction_reason
@@ -139,5 +139,5 @@ JOIN signals s USING (signal_id)
 LEFT JOIN insight_events e
     ON e.seq = (SELECT max(seq) FROM insight_events x WHERE x.insight_id = n.insight_id);
 
-CREATE VIEW current_insights AS SELECT * FROM insight_state WHERE retracted_at IS NULL;
+CREATE VIEW IF NOT EXISTS current_insights AS SELECT * FROM insight_state WHERE retracted_at IS NULL;
 """

@@ -59,6 +59,8 @@ class SqliteStore:
 
     def window(self, block_hash: str, size: int) -> list[BlockFacts]:
         """Facts of up to `size` blocks ending with `block_hash`, linked by parent, oldest first, without a gap."""
+        if size <= 0:
+            return []
         rows = self.database.query(
             """
             WITH RECURSIVE branch (block_hash, prev_hash, depth) AS (
@@ -86,15 +88,15 @@ class SqliteStore:
         standing = "connected" if record.cursor else "island"
         with self.database.transaction():
             before = self.state(facts.blockhash)
-            if before == standing or (before == "connected" and standing == "island"):
+            if before == standing or (before is not None and standing == "island"):
                 return 0
             self._bind(facts.network)
             if record.cursor:
                 self._advance(record.cursor, facts.previousblockhash)
             rows = self._write_block(record, at)
             rows += self._event("block_events", {"block_hash": facts.blockhash}, standing, record.correlation_id, at)
-            rows += self._write_signals(record.signals, record.correlation_id, at)
-            rows += self._write_insights(record.insights, record.correlation_id, at)
+            rows += self._append("signals", "signal_id", record.signals, record.correlation_id, at)
+            rows += self._append("insights", "insight_id", record.insights, record.correlation_id, at)
             rows += self._supersede(facts.blockhash, record.signals, record.correlation_id, at)
             if record.cursor:
                 self._set_cursor(record.cursor)
@@ -125,9 +127,18 @@ class SqliteStore:
         return rows
 
     def persist_signals(self, signals: Sequence[Signal], correlation_id: str) -> int:
-        """Store signals of known blocks in one batch: the number of rows written. Raises StoreError."""
+        """Store signals of known blocks in one batch: the number of rows written. Those of a block that is no longer on
+        the chain are retracted at once. Raises StoreError."""
+        at = int(time.time())
+        held = [signal for signal in signals if self.state(signal.block_hash) != "disconnected"]
+        stale = [signal for signal in signals if signal not in held]
         with self.database.transaction():
-            return self._write_signals(signals, correlation_id, int(time.time()))
+            rows = self._append("signals", "signal_id", held, correlation_id, at)
+            for signal in stale:
+                written = self._insert("signals", signal, at)
+                rows += written
+                rows += self._retract(signal.signal_id, REORG, None, correlation_id, at) if written else 0
+        return rows
 
     def _bind(self, network: str) -> None:
         self.database.insert("meta", {"key": "network", "value": network})
@@ -159,24 +170,25 @@ class SqliteStore:
             "simulated": facts.simulated,
             "recorded_at": at,
         }
+        name = digest(values)
+        latest = self.database.value("SELECT digest FROM current_facts WHERE block_hash = ?", facts.blockhash)
         stored = {
             "block_hash": facts.blockhash,
-            "digest": digest(values),
+            "digest": name,
             "facts_version": facts.facts_version,
             "labels_version": facts.labels_version,
             "facts": json.dumps(values, ensure_ascii=False, separators=(",", ":")),
             "recorded_at": at,
         }
-        return self.database.insert("blocks", block) + self.database.insert("facts", stored)
+        rows = self.database.insert("blocks", block)
+        return rows + (self.database.insert("facts", stored) if name != latest else 0)
 
     def _event(self, table: str, row: dict[str, Any], event: str, correlation_id: str, at: int) -> int:
         return self.database.insert(table, {**row, "event": event, "correlation_id": correlation_id, "recorded_at": at})
 
-    def _write_signals(self, signals: Sequence[Signal], correlation_id: str, at: int) -> int:
-        return self._append("signals", "signal_id", signals, correlation_id, at)
-
-    def _write_insights(self, insights: Sequence[Insight], correlation_id: str, at: int) -> int:
-        return self._append("insights", "insight_id", insights, correlation_id, at)
+    def _insert(self, table: str, item: Signal | Insight, at: int) -> int:
+        values = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in NOT_STORED}
+        return self.database.insert(table, {**values, "recorded_at": at})
 
     def _append(
         self, table: str, key: str, items: Sequence[Signal] | Sequence[Insight], correlation_id: str, at: int
@@ -184,9 +196,8 @@ class SqliteStore:
         """Insert what is new; reinstate what was retracted and is said again."""
         rows = 0
         for item in items:
-            values = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in NOT_STORED}
-            written = self.database.insert(table, {**values, "recorded_at": at})
-            name = values[key]
+            written = self._insert(table, item, at)
+            name = getattr(item, key)
             if not written and self._last_event(table, key, name) == "retracted":
                 row = {key: name, "reason": RETURNED}
                 written = self._event(f"{table[:-1]}_events", row, "reinstated", correlation_id, at)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from utxoiq.persistence.module import SignalPersistenceModule
 
 log = logging.getLogger(__name__)
+block_log = logging.getLogger("utxoiq.block")
+"""Failures that the result also carries: a caller that raises them can silence this."""
 
 PROCESSOR_TIMEOUT = 10.0
 """Seconds after which a processor is abandoned and its block goes on without it."""
@@ -61,24 +63,32 @@ class PipelineOrchestrator:
         timing: dict[str, float] = {}
         signals: list[Signal] = []
         insights: list[Insight] = []
+        failure: UtxoiqError | None = None
         try:
             facts = compute_facts(block, self._labels or labels_for(block.network))
-            signals = await self._generate_signals(block, facts, correlation_id)
+            cursor = self._cursor_after(block)
+            signals = await self._generate_signals(block, facts, cursor is not None, correlation_id)
             timing["signal_generation_ms"] = _ms_since(began)
             insights = await self._narrate(signals, correlation_id)
             persisting = time.perf_counter()
-            cursor = self._cursor_after(block)
             record = BlockRecord(block, facts, tuple(signals), tuple(insights), cursor, correlation_id)
             written = await self.signal_persistence.connect(record)
             timing["signal_persistence_ms"] = _ms_since(persisting)
             error = written.error
-        except UtxoiqError as failure:
-            log.error("block %s: %s", block.block_hash, failure, extra={"correlation_id": correlation_id})
-            error = str(failure)
+        except UtxoiqError as refusal:
+            block_log.error("block %s: %s", block.block_hash, refusal, extra={"correlation_id": correlation_id})
+            error, failure = str(refusal), refusal
         timing["total_duration_ms"] = _ms_since(began)
         log.info("block %s done", block.block_hash, extra={"correlation_id": correlation_id, **timing})
         return PipelineResult(
-            error is None, block.height, signals, correlation_id, timing, insights=insights, error=error
+            error is None,
+            block.height,
+            signals,
+            correlation_id,
+            timing,
+            insights=insights,
+            error=error,
+            failure=failure,
         )
 
     async def disconnect_block(self, block_hash: Hash256) -> PersistenceResult:
@@ -97,8 +107,10 @@ class PipelineOrchestrator:
             return None
         return Cursor(str(block.block_hash), block.height)
 
-    async def _generate_signals(self, block: BlockData, facts: BlockFacts, correlation_id: str) -> list[Signal]:
-        window = await self.signal_persistence.window(block.prev_hash, self._window_size)
+    async def _generate_signals(
+        self, block: BlockData, facts: BlockFacts, linked: bool, correlation_id: str
+    ) -> list[Signal]:
+        window = await self.signal_persistence.window(block.prev_hash, self._window_size) if linked else []
         context = ProcessingContext(facts, tuple(window), self._labels or labels_for(block.network), correlation_id)
         found = await asyncio.gather(*(self._run_processor_safe(r, block, context) for r in self._runners))
         return [signal for signals in found for signal in signals]

@@ -8,14 +8,19 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from utxoiq.errors import UtxoiqError
+from utxoiq.models import Signal, canonical_json
 
 if TYPE_CHECKING:
-    from utxoiq.models import BlockData, Signal
+    from utxoiq.models import BlockData
     from utxoiq.processors.base import ProcessingContext, SignalProcessor
 
 
 class ProcessorHung(UtxoiqError):
     """A processor that has not answered in time; it is left alone until it does."""
+
+
+class ProcessorFailed(UtxoiqError):
+    """A processor that gave something else than signals of the block it was asked about."""
 
 
 class ProcessorThread:
@@ -33,14 +38,27 @@ class ProcessorThread:
         """The processor's signals. Raises ProcessorHung after `seconds`, or while an earlier call hangs."""
         if self._pending is not None and not self._pending.done():
             raise ProcessorHung(f"{self.processor.signal_type} still hangs on an earlier block: skipped")
-        coroutine = self.processor.process_block(block, context)
-        self._pending = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        self._pending = asyncio.run_coroutine_threadsafe(self._ask(block, context), self._loop)
         try:
             return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._pending)), seconds)
         except TimeoutError:
             if self._pending.done():
                 raise
             raise ProcessorHung(f"{self.processor.signal_type} gave no answer in {seconds:g} s: abandoned") from None
+
+    async def _ask(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
+        """What the processor gives, if it is signals of this block that can be stored. Raises ProcessorFailed else."""
+        try:
+            signals = await self.processor.process_block(block, context)
+        except asyncio.CancelledError as error:  # nobody cancels in here but the processor itself
+            raise ProcessorFailed(f"{self.processor.signal_type} cancelled itself") from error
+        if not isinstance(signals, list) or not all(isinstance(signal, Signal) for signal in signals):
+            raise ProcessorFailed(f"{self.processor.signal_type} gave no list of signals but {str(signals)[:100]!r}")
+        for signal in signals:
+            if signal.block_hash != context.facts.blockhash or not 0 <= signal.confidence <= 1:
+                raise ProcessorFailed(f"signal {signal.kind} is of another block, or its confidence is no probability")
+            canonical_json(signal.content())
+        return signals
 
     def close(self) -> None:
         """End the thread; one that hangs ends with the process."""

@@ -65,7 +65,7 @@ async def _take(step: Connected | Disconnected, orchestrator: PipelineOrchestrat
         return
     outcome = await orchestrator.process_new_block(step.block)
     if not outcome.success:
-        raise StoreError(outcome.error or "a commit failed")
+        raise outcome.failure or StoreError(outcome.error or "a commit failed")
     result.connected += 1
     result.signals += len(outcome.signals)
     result.insights += outcome.insights

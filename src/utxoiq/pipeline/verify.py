@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from utxoiq.chain.hashes import Hash256
-from utxoiq.errors import InputRefused
+from utxoiq.errors import ConfigError, InputRefused, UtxoiqError
 from utxoiq.facts.compute import compute_facts
 from utxoiq.models import FACTS_VERSION, Signal, canonical_json
 from utxoiq.processors.base import ProcessingContext, ProcessorConfig
@@ -28,25 +28,43 @@ class Verdict:
 
 async def verify(signal: Signal, source: BlockSource, labels: LabelSet) -> Verdict:
     """Read the blocks the signal rests on from `source` and derive it with its recorded settings and versions."""
-    recorded = signal.inputs
-    processor = _processor(signal)
-    if processor is None:
-        return Verdict("cannot tell", f"{signal.model_version} is not the installed model of {signal.signal_type}")
-    if recorded["facts_version"] != FACTS_VERSION:
-        return Verdict("cannot tell", f"it rests on facts version {recorded['facts_version']}, this is {FACTS_VERSION}")
-    if recorded["labels_version"] != labels.version:
-        return Verdict("cannot tell", f"it rests on labels {recorded['labels_version']}, these are {labels.version}")
-    size = recorded["window"]["blocks"] + 1
     try:
+        processor, size = _recorded_inputs(signal, labels)
         blocks = list(source.branch(Hash256.from_display(signal.block_hash), size))
         facts = [compute_facts(block, labels) for block in blocks]
-    except InputRefused as error:
+    except (_OtherInputs, InputRefused) as error:
         return Verdict("cannot tell", str(error))
     if len(blocks) < size:
         return Verdict("cannot tell", f"it rests on {size} blocks, of which the source has {len(blocks)}")
     context = ProcessingContext(facts[-1], tuple(facts[:-1]), labels, signal.correlation_id)
-    derived = await processor.process_block(blocks[-1], context)
-    return _compare(signal, derived)
+    verdict = _compare(signal, await processor.process_block(blocks[-1], context))
+    unknown = sum(block.spent is None for block in blocks)
+    if verdict.verdict == "different" and unknown:
+        return Verdict("cannot tell", f"the source has no spent outputs for {unknown} of the {size} blocks it rests on")
+    return verdict
+
+
+class _OtherInputs(UtxoiqError):
+    """What the signal was derived with is not what is here."""
+
+
+def _recorded_inputs(signal: Signal, labels: LabelSet) -> tuple[SignalProcessor, int]:
+    """Its processor with its recorded settings, and how many blocks it saw. Raises _OtherInputs."""
+    recorded = signal.inputs
+    try:
+        processor, size = _processor(signal), int(recorded["window"]["blocks"]) + 1
+        facts_version, labels_version = recorded["facts_version"], recorded["labels_version"]
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise _OtherInputs(f"its recorded inputs can't be used ({error})") from error
+    if size < 1:
+        raise _OtherInputs(f"its recorded window has {size - 1} blocks")
+    if processor is None:
+        raise _OtherInputs(f"{signal.model_version} is not the installed model of {signal.signal_type}")
+    if facts_version != FACTS_VERSION:
+        raise _OtherInputs(f"it rests on facts version {facts_version}, this is {FACTS_VERSION}")
+    if labels_version != labels.version:
+        raise _OtherInputs(f"it rests on labels {labels_version}, these are {labels.version}")
+    return processor, size
 
 
 def _processor(signal: Signal) -> SignalProcessor | None:
