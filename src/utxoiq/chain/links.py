@@ -39,11 +39,16 @@ def in_block_spends(block: Block) -> InBlock:
     return InBlock(*columns[:, :found])
 
 
+def check_rows(block: Block, spent: Spent) -> None:
+    """Raise DecodeError unless there is a row for each input: kernels rely on it."""
+    if len(spent.outputs.value) != len(block.input_offset) or len(spent.tx_value_in) != block.n_tx:
+        raise DecodeError("spent outputs", "another number of rows than the block has inputs")
+
+
 def check_spent(block: Block, spent: Spent, inside: InBlock) -> None:
     """Raise DecodeError unless in-block spends equal the outputs they spend and no transaction makes money."""
     made, used = block.outputs, spent.outputs
-    if len(used.value) != len(block.input_offset) or len(spent.tx_value_in) != block.n_tx:
-        raise DecodeError("spent outputs", "another number of rows than the block has inputs")
+    check_rows(block, spent)
     bad = first_inconsistent(
         inside.spender, inside.row, used.data, used.value, used.offset, used.length,
         made.data, made.value, made.offset, made.length,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from utxoiq.chain.address import address_of
 from utxoiq.chain.header import SIZE as HEADER_SIZE
-from utxoiq.chain.links import check_spent, in_block_spends
+from utxoiq.chain.links import check_rows, check_spent, in_block_spends
 from utxoiq.chain.serialize import compact_size
 from utxoiq.entities.pools import attribute
 from utxoiq.errors import DecodeError
@@ -43,6 +43,8 @@ def compute_facts(data: BlockData, labels: LabelSet) -> BlockFacts:
     Raises DecodeError where the spent outputs do not fit the block, or it claims more than subsidy and fees.
     """
     block = data.block
+    if data.spent is not None:
+        check_rows(block, data.spent)
     header = block.header
     values: dict[str, Any] = {
         "blockhash": str(block.block_hash),
