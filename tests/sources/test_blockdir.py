@@ -39,6 +39,7 @@ from utxoiq.errors import ConfigError, DecodeError, InputRefused, SourceError
 from utxoiq.models import BlockData, Cursor
 from utxoiq.simulation.economy import simulate
 from utxoiq.simulation.files import write_blocks as write_simulated
+from utxoiq.sources.blkfile import RecordFile
 from utxoiq.sources.blockdir import BlockDirectory
 from utxoiq.sources.open import open_source
 from utxoiq.sources.recorded import RecordedFolder
@@ -485,14 +486,15 @@ def test_space_kept_in_advance_is_nothing(tmp_path: Path, kernel_chain: list[str
     assert source.skipped == []
 
 
-@pytest.mark.parametrize("keep", [1, 4, 7, 8, 9, 80, 88, 150])
+@pytest.mark.parametrize("keep", [1, 4, 7, 8, 9, 80, 88, 150, -9, -8, -1])
 def test_a_torn_last_record_is_left_out(tmp_path: Path, kernel_chain: list[str], keep: int) -> None:
     """A last write that was cut off is no block: the chain ends before it, and the place is noted."""
     blk, rev = plain_files("regtest_kernel")
     last = blk.rindex(REGTEST.magic)
-    source = BlockDirectory(write_pair(tmp_path, blk[: last + keep], rev))
+    kept = len(blk[last:][:keep])
+    source = BlockDirectory(write_pair(tmp_path, blk[: last + kept], rev))
     assert source.tip() == Cursor(kernel_chain[-2], 205)
-    noted = [] if keep < 8 else [("blk00000.dat", last, keep)]
+    noted = [] if kept < 8 else [("blk00000.dat", last, kept)]
     assert source.skipped == noted
 
 
@@ -510,15 +512,14 @@ def test_a_record_not_yet_written_into_kept_space_is_left_out(
     assert [(name, position) for name, position, _ in source.skipped] == [("blk00000.dat", last)]
 
 
-@pytest.mark.parametrize("at", ["start of a record", "middle of the file"])
-@pytest.mark.parametrize("size", [1, 8, 9, 5000])
+@pytest.mark.parametrize("size", [1, 8, 9, 5000, *range((1 << 20) - 2, (1 << 20) + 1)])
+@pytest.mark.parametrize("before", [1, 100])
 def test_garbage_between_records_is_skipped_and_noted(
-    tmp_path: Path, kernel_chain: list[str], at: str, size: int
+    tmp_path: Path, kernel_chain: list[str], before: int, size: int
 ) -> None:
     """Bytes between two records that are no record cost nothing but themselves; position and size are told."""
     run = recorded_run("regtest_kernel", REGTEST)
     blocks = list(run.blocks.values())
-    before = 1 if at == "start of a record" else 100
     garbage = b"\xa5" * size
     head = b"".join(map(blk_record, blocks[:before]))
     blk = head + garbage + b"".join(map(blk_record, blocks[before:]))
@@ -546,7 +547,31 @@ def test_a_record_too_small_for_a_header_is_noted(tmp_path: Path, kernel_chain: 
     blk, rev = plain_files("regtest_kernel")
     source = BlockDirectory(write_pair(tmp_path, blk + blk_record(b"\xa5" * 79), rev))
     assert source.tip() == Cursor(kernel_chain[-1], 206)
-    assert source.skipped == [("blk00000.dat", len(blk) + 8, 79)]
+    assert source.skipped == [("blk00000.dat", len(blk), 87)]
+
+
+@pytest.mark.parametrize("zeros", [100, 3 << 20])
+def test_garbage_behind_kept_space_is_noted(tmp_path: Path, kernel_chain: list[str], zeros: int) -> None:
+    """However many zeros come first, bytes that are not zero and no record are told of."""
+    blk, rev = plain_files("regtest_kernel")
+    folder = write_pair(tmp_path, blk, rev, NO_KEY)
+    (folder / "blk00000.dat").write_bytes(blk + bytes(zeros) + b"\xa5" * 50)
+    source = BlockDirectory(folder)
+    assert source.tip() == Cursor(kernel_chain[-1], 206)
+    assert [name for name, _, _ in source.skipped] == ["blk00000.dat"]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 32, 33, 40])
+def test_records_of_a_rev_file(tmp_path: Path, shared: Path, cut: int) -> None:
+    """Payloads follow each other with a checksum behind each and no gap; one whose checksum is cut off is torn."""
+    undo = list(recorded_run("regtest_kernel", REGTEST).undo.values())
+    _, rev = plain_files("regtest_kernel")
+    folder = write_pair(tmp_path, b"", rev[: len(rev) - cut])
+    file = RecordFile(folder / "rev00000.dat", KEY, REGTEST.magic, 32)
+    payloads = [file.read(*record) for record in file.records()]
+    assert payloads == (undo[:-1] if cut else undo)
+    assert len(file.skipped) == (1 if cut else 0)
+    file.close()
 
 
 def test_a_damaged_block_is_refused_when_it_is_read(tmp_path: Path, kernel_chain: list[str]) -> None:
@@ -561,16 +586,17 @@ def test_a_damaged_block_is_refused_when_it_is_read(tmp_path: Path, kernel_chain
     assert str(source.block_at(151).block_hash) == kernel_chain[151]
 
 
-def test_a_stored_header_without_work_is_refused(tmp_path: Path, shared: Path) -> None:
-    """A header that does not meet its own target can't be a block, whatever follows from it."""
+@pytest.mark.parametrize("height", [206, 30])
+def test_a_stored_header_without_work_is_refused(tmp_path: Path, kernel_chain: list[str], height: int) -> None:
+    """A header that does not meet its own target is damage that would leave a gap in the chain."""
     blk, rev = plain_files("regtest_kernel")
-    last = blk.rindex(REGTEST.magic)
+    at = blk.index(recorded_run("regtest_kernel", REGTEST).blocks[Hash256.from_display(kernel_chain[height])])
     for nonce in range(1 << 16):
-        head = blk[last + 8 : last + 8 + 76] + nonce.to_bytes(4, "little")
+        head = blk[at : at + 76] + nonce.to_bytes(4, "little")
         if double_sha256(head)[-1] >= 0x80:
             break
     with pytest.raises(DecodeError, match="no proof of work"):
-        BlockDirectory(write_pair(tmp_path, blk[: last + 8] + head + blk[last + 88 :], rev))
+        BlockDirectory(write_pair(tmp_path, blk[:at] + head + blk[at + 80 :], rev))
 
 
 def test_a_height_that_is_not_the_chains_is_refused(tmp_path: Path, kernel_chain: list[str]) -> None:

@@ -378,6 +378,19 @@ def test_a_branch_where_blocks_are_there_twice(doubled_folder: Path) -> None:
     assert [data.height for data in source.branch(source.block_at(2).block_hash, 3)] == [0, 1, 2]
 
 
+def test_a_branch_where_a_block_has_two_names(tmp_path: Path, chain_folder: Path) -> None:
+    """A copy under another name does not break the links."""
+    paths = sorted(chain_folder.iterdir())[:3]
+    for path in paths:
+        shutil.copyfile(path, tmp_path / path.name)
+    shutil.copyfile(paths[1], tmp_path / f"regtest_unknown_{paths[1].stem[-8:]}.blk")
+    source = open_source(tmp_path)
+    tip = source.block_at(2)
+    assert [data.height for data in source.branch(tip.block_hash, 3)] == [0, 1, 2]
+    assert tip.prior_times is not None
+    assert len(tip.prior_times) == 2
+
+
 def test_blocks_decode_as_they_do_alone(chain_folder: Path) -> None:
     """Nothing of a block depends on the folder but the times before it."""
     for data in open_source(chain_folder).blocks():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,19 @@ class Database:
         with self._errors():
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
-            self._open()
+            self._open_patiently()
+
+    def _open_patiently(self) -> None:
+        """Another process may be creating the same file; SQLite does not wait for that by itself."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return self._open()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                self._db.rollback()
+                time.sleep(0.02)
 
     def _open(self) -> None:
         version = self.value("PRAGMA user_version")

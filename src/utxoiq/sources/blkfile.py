@@ -52,6 +52,10 @@ class RecordFile:
         words = np.frombuffer(chunk.ljust(stop - start, b"\0"), np.uint64) ^ self._key
         return words.tobytes()[position - start : position - start + size]
 
+    def written(self, position: int, size: int) -> bool:
+        """Whether these bytes differ from the zeros that a node keeps in advance (which carry no key)."""
+        return bytes(self._data[position : position + size]) != bytes(size)
+
     def records(self) -> Iterator[Record]:
         """The records in file order. What lies between them is noted in `skipped`, unless it is zeros."""
         position, end = 0, len(self._data)
@@ -62,7 +66,9 @@ class RecordFile:
                 position += FRAME + size + self.trailer
                 continue
             following = self._next_magic(position + 1)
-            if bytes(self._data[position : min(following, position + SEARCH_STEP)]).strip(b"\0"):
+            if any(
+                self.written(at, min(SEARCH_STEP, following - at)) for at in range(position, following, SEARCH_STEP)
+            ):
                 self.skipped.append((position, following - position))
             position = following
 

@@ -25,6 +25,7 @@ from utxoiq.sources.tree import HeaderTree, Node
 from utxoiq.sources.undo import CHECKSUM, NOTHING_SPENT, UndoRecords
 
 BLK_NAME = re.compile(r"blk(\d{5,})\.dat(\.gz)?")
+BITS_AT, BITS_AND_NONCE = 72, 8
 
 
 class Place(NamedTuple):
@@ -38,7 +39,7 @@ class BlockDirectory:
     """Every block of a `blocks/` directory; the best chain by work, stale branches seen in the order they came.
 
     `skipped` lists (file name, position, bytes) of regions that hold no record. Raises SourceError for a folder
-    without block files or without a block in them.
+    without block files or without a block in them, DecodeError for a header without work: damage that leaves a gap.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,13 +81,10 @@ class BlockDirectory:
         for number, path in self._paths.items():
             file = self._file(number)
             for record in file.records():
-                try:
-                    header = read_header(
-                        file.read(record.position, min(HEADER_SIZE, record.size)), self.network.pow_limit
-                    )
-                except DecodeError:  # kept space that is not written yet, or damage
+                if record.size < HEADER_SIZE or not file.written(record.position + BITS_AT, BITS_AND_NONCE):
                     self.skipped.append((path.name, record.position - FRAME, FRAME + record.size))
                     continue
+                header = read_header(file.read(record.position, HEADER_SIZE), self.network.pow_limit)
                 self._places.append(Place(number, record))
                 yield Node(header.block_hash, header.prev_hash, header.work, header.time, len(self._places) - 1)
             self.skipped += [(path.name, *region) for region in file.skipped]
