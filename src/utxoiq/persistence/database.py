@@ -42,9 +42,11 @@ class Database:
                 time.sleep(0.02)
 
     def _open(self) -> None:
+        self._db.execute("BEGIN")  # one look at all three: another process may be creating the file
         version = self.value("PRAGMA user_version")
         owner = self.value("PRAGMA application_id")
         tables = self.value("SELECT count(*) FROM sqlite_schema")
+        self._db.execute("ROLLBACK")
         if tables and owner != APPLICATION_ID:
             raise StoreError(f"{self.path}: an SQLite file, but not of utxoiq; give another --db")
         if version > SCHEMA_VERSION:

@@ -94,13 +94,13 @@ class RecordedFolder:
 
     def branch(self, block_hash: Hash256, size: int) -> Iterator[BlockData]:
         """Up to `size` linked blocks ending with `block_hash`, oldest first. Raises SourceError where it isn't here."""
-        places = {header.block_hash: r for header, r in zip(self._headers.values(), self._recordings, strict=True)}
-        if block_hash not in places:
+        if block_hash not in self._headers:
             raise SourceError(f"{self.folder}: no block {block_hash}")
         found: list[Recording] = []
-        while block_hash in places and len(found) < size:
-            found.append(places[block_hash])
-            block_hash = self._headers[block_hash].prev_hash
+        while block_hash in self._headers and len(found) < size:
+            header, recording = self._headers[block_hash]
+            found.append(recording)
+            block_hash = header.prev_hash
         return map(self._read, reversed(found))
 
     def count_from(self, cursor: Cursor | None) -> int:  # noqa: ARG002
@@ -122,9 +122,12 @@ class RecordedFolder:
         return BlockData(block, height, spent, self._prior_times(block), "recorded-folder")
 
     @cached_property
-    def _headers(self) -> dict[Hash256, Header]:
-        headers = (read_header(_bytes_of(r.path, HEADER_SIZE), r.network.pow_limit) for r in self._recordings)
-        return {header.block_hash: header for header in headers}
+    def _headers(self) -> dict[Hash256, tuple[Header, Recording]]:
+        found: dict[Hash256, tuple[Header, Recording]] = {}
+        for recording in self._recordings:
+            header = read_header(_bytes_of(recording.path, HEADER_SIZE), recording.network.pow_limit)
+            found.setdefault(header.block_hash, (header, recording))
+        return found
 
     def _prior_times(self, block: Block) -> tuple[int, ...] | None:
         times: list[int] = []
@@ -132,7 +135,7 @@ class RecordedFolder:
         while len(times) < MEDIAN_TIME_ANCESTORS and header.block_hash != block.network.genesis:
             if header.prev_hash not in self._headers:
                 return None
-            header = self._headers[header.prev_hash]
+            header, _ = self._headers[header.prev_hash]
             times.append(header.time)
         return tuple(reversed(times))
 
