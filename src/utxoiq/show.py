@@ -58,7 +58,7 @@ def insight_feed(rows: Sequence[dict[str, Any]], empty: str) -> None:
         console.print(empty)
     for row in rows:
         label = BANNER if row["simulated"] else ""
-        withdrawn = f"[red]RETRACTED: {escape(row['retraction_reason'])}[/] " if row.get("retraction_reason") else ""
+        withdrawn = f"[red]RETRACTED, {escape(row['retraction_reason'])}:[/] " if row.get("retraction_reason") else ""
         heights = ", ".join(map(str, row["evidence"]["block_heights"])) or "unknown"
         txids = "".join(f" · tx {txid}" for txid in row["evidence"]["transaction_ids"])
         lines = (

@@ -255,6 +255,15 @@ def test_scripts_are_the_same_only_as_a_whole() -> None:
     assert listed(transfer([(200, b"")], [(200, b"")])) == []
 
 
+def test_an_equal_key_makes_no_change() -> None:
+    """Keys only find candidates: a script made to collide with the one that was spent is still another script."""
+    data = block_of(transfer([(200, COLD)], [(200, HOT)]))
+    spent, key = spent_of(data), data.block.outputs.key[-1]
+    outputs = dataclasses.replace(spent.outputs, key=np.full_like(spent.outputs.key, key))
+    collided = dataclasses.replace(data, spent=dataclasses.replace(spent, outputs=outputs))
+    assert facts_of(collided).large_transfers == facts_of(data).large_transfers != []
+
+
 def test_one_hundred_bitcoin_are_large() -> None:
     """Exactly 100 BTC are listed, one satoshi less is not; the coinbase is never."""
     for value, expected in ((100 * COIN, [100 * COIN]), (100 * COIN - 1, [])):

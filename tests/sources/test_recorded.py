@@ -337,6 +337,17 @@ async def test_a_chain_in_a_folder(chain_folder: Path) -> None:
     assert source.tip() == cursor(blocks[-1])
 
 
+def test_heights_are_ordered_as_numbers(tmp_path: Path, chain_folder: Path) -> None:
+    """Without leading zeros in the names, 9 still comes before 10, and what has no height comes last."""
+    for path in sorted(chain_folder.iterdir())[8:12]:
+        network, height, end = path.stem.split("_")
+        shutil.copyfile(path, tmp_path / f"{network}_{int(height)}_{end}.blk")
+    (tmp_path / "another.blk").write_bytes(mined([coinbase(script=b"\x04no height", outputs=[(0, OP_TRUE)])]))
+    source = open_source(tmp_path, "regtest")
+    assert [data.height for data in source.blocks()] == [8, 9, 10, 11, None]
+    assert source.tip() == cursor(source.block_at(11))
+
+
 def test_a_branch_in_a_folder(chain_folder: Path) -> None:
     """`branch` follows the links between files, ends with the block named, and refuses one that is not there."""
     source = open_source(chain_folder)

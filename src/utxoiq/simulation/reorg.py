@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 
 def stale_branch(winning: Sequence[Draft], payouts: Mapping[str, Lock], rng: Random) -> list[Draft]:
-    """Drafts of the first heights of `winning`, in the same order of transactions, so parents still come first.
+    """Drafts of the first heights of `winning`: an empty block, as miners in a hurry find, then the same transactions
+    in the same order, so parents still come first.
 
     Blocks end earlier than those of `winning`, so nothing moves to a lower height and what was mature stays so.
     """
     queue = [signed for draft in winning for signed in draft.transactions]
-    cuts, begin = [0], 0
-    for draft in winning[:STALE_BLOCKS]:
+    cuts, begin = [0, 0], 0
+    for draft in winning[: STALE_BLOCKS - 1]:
         size = len(draft.transactions)
         cuts.append(begin + size * (70 + rng.randrange(26)) // 100)
         begin += size
