@@ -94,29 +94,29 @@ def scan(
     from utxoiq.sources.open import open_source
 
     source = open_source(path, network)
-    store = open_store(db)
-    result = _scan(source, store, _labels_of(source, labels))
+    names = _labels_of(source, labels)
+    with open_store(db) as store:
+        result = _scan(source, store, names)
+        tip = store.cursor()
+        shown = reads.insights(store, limit) if result.connected else []
     for name, position, size in getattr(source, "skipped", ()):
         typer.echo(f"utxoiq: {name}: {size:,} bytes from byte {position:,} hold no block, passed over", err=True)
-    tip = store.cursor()
+    done = {
+        "connected": result.connected,
+        "disconnected": result.disconnected,
+        "signals": result.signals,
+        "insights": len(result.insights),
+        "tip": tip.block_hash if tip else None,
+        "height": tip.height if tip else None,
+    }
     if as_json:
-        summary = {"connected": result.connected, "disconnected": result.disconnected, "signals": result.signals}
-        json_lines(
-            [
-                summary
-                | {
-                    "insights": len(result.insights),
-                    "tip": tip.block_hash if tip else None,
-                    "height": tip.height if tip else None,
-                }
-            ]
-        )
+        json_lines([done])
         return
-    if result.connected:
-        insight_feed(reads.insights(store, limit), "Nothing unusual.")
+    insight_feed(shown, "Nothing unusual." if result.connected else "Nothing new.")
     typer.echo(
-        f"{result.connected} blocks connected, {result.disconnected} disconnected, {result.signals} signals, "
-        f"{len(result.insights)} insights; tip {tip.height if tip else 'none'}, store {db}"
+        "{connected} blocks connected, {disconnected} disconnected, {signals} signals, {insights} insights; "
+        "tip {height}, store ".format_map(done)
+        + db
     )
 
 
@@ -126,7 +126,8 @@ def signals(db: Db = DEFAULT_DB, as_json: AsJson = False, limit: Limit = 50, ret
     from utxoiq.persistence import open_store, reads
     from utxoiq.show import json_lines, signal_table
 
-    rows = reads.signals(open_store(db, must_exist=True), limit, retracted=retracted)
+    with open_store(db, must_exist=True) as store:
+        rows = reads.signals(store, limit, retracted=retracted)
     json_lines(rows) if as_json else signal_table(rows, "No signals.")
 
 
@@ -136,7 +137,8 @@ def insights(db: Db = DEFAULT_DB, as_json: AsJson = False, limit: Limit = 20, re
     from utxoiq.persistence import open_store, reads
     from utxoiq.show import insight_feed, json_lines
 
-    rows = reads.insights(open_store(db, must_exist=True), limit, retracted=retracted)
+    with open_store(db, must_exist=True) as store:
+        rows = reads.insights(store, limit, retracted=retracted)
     json_lines(rows) if as_json else insight_feed(rows, "No insights.")
 
 
@@ -155,11 +157,11 @@ def verify(
     from utxoiq.show import json_lines
     from utxoiq.sources.open import open_source
 
-    store = open_store(db, must_exist=True)
-    stored = reads.signal(store, signal_id)
+    with open_store(db, must_exist=True) as store:
+        stored, kept_network = reads.signal(store, signal_id), store.network
     if stored is None:
         raise UtxoiqError(f"no signal, or more than one, begins with {signal_id}: see `utxoiq signals --db {db}`")
-    blocks = open_source(source, network or store.network)
+    blocks = open_source(source, network or kept_network)
     verdict = asyncio.run(verify_signal(stored, blocks, _labels_of(blocks, labels)))
     if as_json:
         json_lines([{"signal_id": stored.signal_id, "verdict": verdict.verdict, "reason": verdict.reason}])

@@ -273,6 +273,8 @@ class PipelineResult:
     error: str | None = None
     failure: UtxoiqError | None = None
     """What was raised, where it was not the store that failed."""
+    rows_written: int = 0
+    """0 for a block that the store had already."""
 
 
 def digest(value: Json) -> str:

@@ -123,7 +123,7 @@ def test_a_scan_says_what_it_did(scanned: Scanned) -> None:
     assert (scanned.ran.code, scanned.ran.err) == (0, "")
     assert scanned.ran.rows == [
         {
-            "connected": BLOCKS + STALE, "disconnected": STALE, "signals": 6, "insights": 6, "tip": tip.block_hash,
+            "connected": BLOCKS + STALE, "disconnected": STALE, "signals": 7, "insights": 7, "tip": tip.block_hash,
             "height": tip.height,
         }
     ]  # fmt: skip
@@ -147,7 +147,11 @@ def test_reading_as_json(scanned: Scanned, command: str, kind: type) -> None:
     times = [row["created_at"] for row in ran.rows]
     assert times == sorted(times, reverse=True)
     assert utxoiq(command, "--db", scanned.db, "--json", "--limit", "2").rows == ran.rows[:2]
-    assert len(utxoiq(command, "--db", scanned.db, "--json", "--retracted").rows) >= 6
+    every = utxoiq(command, "--db", scanned.db, "--json", "--retracted").rows
+    (gone,) = [row for row in every if row["retraction_reason"]]
+    assert len(every) == 7
+    assert gone["retracted_at"] is not None
+    assert gone["signal_id"] not in {row["signal_id"] for row in ran.rows}
 
 
 def test_reading_for_people(scanned: Scanned) -> None:
@@ -160,6 +164,8 @@ def test_reading_for_people(scanned: Scanned) -> None:
         assert row["summary"] in insights.out
         assert row["signal_id"] in insights.out
         assert row["signal_id"] in signals.out
+    assert "RETRACTED" not in insights.out
+    assert "RETRACTED" in utxoiq("insights", "--db", scanned.db, "--retracted").out
 
 
 def test_the_store_may_be_named_by_the_environment(scanned: Scanned) -> None:

@@ -342,7 +342,7 @@ def test_heights_are_ordered_as_numbers(tmp_path: Path, chain_folder: Path) -> N
     for path in sorted(chain_folder.iterdir())[8:12]:
         network, height, end = path.stem.split("_")
         shutil.copyfile(path, tmp_path / f"{network}_{int(height)}_{end}.blk")
-    (tmp_path / "another.blk").write_bytes(mined([coinbase(script=b"\x04no height", outputs=[(0, OP_TRUE)])]))
+    (tmp_path / "another.blk").write_bytes(mined([coinbase(script=b"\xffno height", outputs=[(0, OP_TRUE)])]))
     source = open_source(tmp_path, "regtest")
     assert [data.height for data in source.blocks()] == [8, 9, 10, 11, None]
     assert source.tip() == cursor(source.block_at(11))
@@ -381,6 +381,13 @@ def doubled_folder(tmp_path: Path, chain_folder: Path) -> Path:
 def test_a_block_there_twice_is_one_block(doubled_folder: Path) -> None:
     """A file beside its own archive is read once, as in a block directory."""
     assert [data.height for data in open_source(doubled_folder).blocks()] == [0, 1, 2]
+
+
+def test_an_unpacked_block_is_taken_before_its_archive(tmp_path: Path, shared: Path) -> None:
+    """A `.blk` beside a `.blk.gz` that holds nothing of use."""
+    (tmp_path / f"{WITH_BOTH}.blk").write_bytes(block_named(WITH_BOTH).raw)
+    (tmp_path / f"{WITH_BOTH}.blk.gz").write_bytes(b"no gzip")
+    assert [data.height for data in RecordedFolder(tmp_path).blocks()] == [170]
 
 
 def test_a_branch_where_blocks_are_there_twice(doubled_folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import xor
 from typing import TYPE_CHECKING
 
 from utxoiq.chain.hashes import double_sha256
@@ -14,6 +16,8 @@ BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 BECH32_CHECK, BECH32M_CHECK = 1, 0x2BC830A3
 GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+FEEDBACK = tuple(reduce(xor, (g for i, g in enumerate(GENERATOR) if top >> i & 1), 0) for top in range(32))
+"""What the five bits that leave the check give back to it."""
 
 
 def address_of(script: bytes, network: Network) -> str | None:
@@ -77,10 +81,7 @@ def _from_base58check(text: str) -> bytes:
 def _polymod(values: list[int]) -> int:
     check = 1
     for value in values:
-        top = check >> 25
-        check = (check & 0x1FFFFFF) << 5 ^ value
-        for i, generator in enumerate(GENERATOR):
-            check ^= generator if (top >> i) & 1 else 0
+        check = (check & 0x1FFFFFF) << 5 ^ value ^ FEEDBACK[check >> 25]
     return check
 
 

@@ -41,6 +41,12 @@ class SqliteStore:
         """Let go of the file."""
         self.database.close()
 
+    def __enter__(self) -> SqliteStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @property
     def network(self) -> str | None:
         """The network this store is bound to, None while it is empty."""

@@ -56,40 +56,38 @@ class PipelineOrchestrator:
 
     async def process_new_block(self, block: BlockData) -> PipelineResult:
         """Facts, signals and insights of one block, committed together."""
-        from utxoiq.facts.compute import compute_facts  # noqa: PLC0415 kernels load with the first block, not before
-
-        correlation_id = uuid4().hex
-        began = time.perf_counter()
+        correlation_id, began = uuid4().hex, time.perf_counter()
         timing: dict[str, float] = {}
-        signals: list[Signal] = []
-        insights: list[Insight] = []
-        failure: UtxoiqError | None = None
         try:
-            facts = compute_facts(block, self._labels or labels_for(block.network))
-            cursor = self._cursor_after(block)
-            signals = await self._generate_signals(block, facts, cursor is not None, correlation_id)
-            timing["signal_generation_ms"] = _ms_since(began)
-            insights = await self._narrate(signals, correlation_id)
-            persisting = time.perf_counter()
-            record = BlockRecord(block, facts, tuple(signals), tuple(insights), cursor, correlation_id)
-            written = await self.signal_persistence.connect(record)
-            timing["signal_persistence_ms"] = _ms_since(persisting)
-            error = written.error
+            result = await self._derive_and_commit(block, correlation_id, timing)
         except UtxoiqError as refusal:
             block_log.error("block %s: %s", block.block_hash, refusal, extra={"correlation_id": correlation_id})
-            error, failure = str(refusal), refusal
+            error = str(refusal)
+            result = PipelineResult(False, block.height, [], correlation_id, timing, error=error, failure=refusal)
         timing["total_duration_ms"] = _ms_since(began)
-        log.info("block %s done", block.block_hash, extra={"correlation_id": correlation_id, **timing})
+        outcome = "done" if result.success else "failed"
+        log.info("block %s %s", block.block_hash, outcome, extra={"correlation_id": correlation_id, **timing})
+        return result
+
+    async def _derive_and_commit(
+        self, block: BlockData, correlation_id: str, timing: dict[str, float]
+    ) -> PipelineResult:
+        from utxoiq.facts.compute import compute_facts  # noqa: PLC0415 kernels load with the first block, not before
+
+        began = time.perf_counter()
+        facts = compute_facts(block, self._labels or labels_for(block.network))
+        cursor = self._cursor_after(block)
+        signals = await self._generate_signals(block, facts, cursor is not None, correlation_id)
+        timing["signal_generation_ms"] = _ms_since(began)
+        insights = await self._narrate(signals, correlation_id)
+        persisting = time.perf_counter()
+        record = BlockRecord(block, facts, tuple(signals), tuple(insights), cursor, correlation_id)
+        written = await self.signal_persistence.connect(record)
+        timing["signal_persistence_ms"] = _ms_since(persisting)
         return PipelineResult(
-            error is None,
-            block.height,
-            signals,
-            correlation_id,
-            timing,
-            insights=insights,
-            error=error,
-            failure=failure,
-        )
+            written.success, block.height, signals, correlation_id, timing, insights, written.error,
+            rows_written=written.written,
+        )  # fmt: skip
 
     async def disconnect_block(self, block_hash: Hash256) -> PersistenceResult:
         """Take the tip off and retract what it said."""

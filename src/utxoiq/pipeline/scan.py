@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ScanResult:
-    """What a scan did."""
+    """What a scan did; blocks that the store had already are in none of it."""
 
     connected: int = 0
     disconnected: int = 0
@@ -66,6 +66,8 @@ async def _take(step: Connected | Disconnected, orchestrator: PipelineOrchestrat
     outcome = await orchestrator.process_new_block(step.block)
     if not outcome.success:
         raise outcome.failure or StoreError(outcome.error or "a commit failed")
+    if not outcome.rows_written:
+        return
     result.connected += 1
     result.signals += len(outcome.signals)
     result.insights += outcome.insights

@@ -25,7 +25,7 @@ class MinerProcessor(SignalProcessor):
 
     signal_type: ClassVar[SignalType] = "miner"
     model_version = "miner-1"
-    reads = ("txs", "pool", "pool_name", "pool_by", "subsidy", "coinbase_unclaimed", "coinbase_value", "totalfee")
+    reads = ("txs", "pool", "pool_name", "pool_by", "subsidy", "coinbase_unclaimed", "coinbase_value")
     window_blocks = 1008
     defaults: ClassVar[Mapping[str, float]] = {
         "minimum_history": 144,
