@@ -16,8 +16,12 @@ import pytest
 from facts.made import ANYONE, Known, block_of, facts_of, outpoint_coin, recorded_blocks, run
 from utxoiq.chain.block import Spent, read_rest_spent, with_times
 from utxoiq.chain.serialize import Coin, Tx, TxInput, coins_from_columns, spenttxouts_bytes
+from utxoiq.entities.labels import labels_for
+from utxoiq.errors import DecodeError
 from utxoiq.facts.coins import MOST_TRANSFERS, exact_dot
+from utxoiq.facts.compute import compute_facts
 from utxoiq.models import BlockData
+from utxoiq.sources.open import open_source
 from utxoiq.units import COIN, MAX_MONEY
 
 RUNS = ("main_0-599", "regtest_core31")
@@ -324,3 +328,15 @@ def test_large_transfers_of_real_blocks_recounted(shared: Path) -> None:
         assert len({one["txid"] for one in found}) == len(found)
     assert seen > 100
     assert changed >= 5
+
+
+def test_a_coin_from_the_future_is_refused(shared: Path) -> None:
+    """Undo data that gives a coin a height above the block that spends it is not this block's."""
+    data = open_source(shared / "runs" / "main_0-599").block_at(170)
+    assert data.spent is not None
+    assert data.spent.height is not None
+    later = dataclasses.replace(
+        data, spent=dataclasses.replace(data.spent, height=np.full_like(data.spent.height, 171))
+    )
+    with pytest.raises(DecodeError, match="after the block that spends it"):
+        compute_facts(later, labels_for(data.network))

@@ -812,3 +812,15 @@ def test_random_trees_are_followed_consistently() -> None:
                     tip = step[1:]
             assert tip is not None
             assert total[int(tip[1:])] == max(total)
+
+
+def test_an_undo_file_may_be_packed_or_not(tmp_path: Path) -> None:
+    """An unpacked block file finds its undo file packed, and the other way round."""
+    run = recorded_run("regtest_kernel", REGTEST)
+    blocks, undo = list(run.blocks.values()), undo_records(run, list(run.blocks.values()))
+    folder = write_blocks(tmp_path, blocks, undo, REGTEST)
+    for name in ("rev00000.dat", "blk00000.dat"):
+        path = folder / name
+        (folder / f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+        assert all(data.spent is not None for data in BlockDirectory(folder).blocks())

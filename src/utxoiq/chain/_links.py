@@ -71,6 +71,15 @@ def first_inconsistent(spender, row, spent_bytes, s_value, s_offset, s_length, b
     return -1
 
 
+@kernel(nt.int64(nt.int64, I64, I64))
+def first_that_makes_money(n_tx, value_in, value_out):
+    """The first transaction but the coinbase that pays out more than it spends, or -1."""
+    for t in range(1, n_tx):
+        if value_in[t] < value_out[t]:
+            return t
+    return -1
+
+
 @helper
 def root_of(parents, t):
     """The representative of t, with paths halved on the way."""

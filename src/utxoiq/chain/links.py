@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from utxoiq.chain._links import FILTER, FREE, first_inconsistent, link_inputs
+from utxoiq.chain._links import FILTER, FREE, first_inconsistent, first_that_makes_money, link_inputs
 from utxoiq.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ def check_spent(block: Block, spent: Spent, inside: InBlock) -> None:
     )  # fmt: skip
     if bad >= 0:
         raise DecodeError("spent outputs", f"input {bad} spends another output than the one its block makes")
-    short = spent.tx_value_in < block.tx.value_out
-    short[0] = False  # the coinbase
-    if short.any():
-        raise DecodeError("spent outputs", f"transaction {int(short.argmax())} would pay out more than it spends")
+    short = first_that_makes_money(block.n_tx, spent.tx_value_in, block.tx.value_out)
+    if short >= 0:
+        raise DecodeError("spent outputs", f"transaction {short} would pay out more than it spends")

@@ -8,6 +8,7 @@ import numpy as np
 
 from utxoiq.chain._script import N_TYPES
 from utxoiq.chain.scripts import ScriptType
+from utxoiq.errors import DecodeError
 from utxoiq.facts._sums import find_large, sum_outputs
 from utxoiq.units import COIN
 
@@ -35,12 +36,17 @@ def type_sums(outputs: Outputs, begin: int, end: int) -> tuple[dict[str, list[in
 
 
 def coin_age(block: Block, spent: Spent, height: int | None) -> dict[str, Any]:
-    """`coin_blocks_destroyed`, `coin_days_destroyed`, `oldest_coin`: None wherever a height or time is unknown."""
+    """`coin_blocks_destroyed`, `coin_days_destroyed`, `oldest_coin`: None wherever a height or time is unknown.
+
+    Raises DecodeError for a coin from a later block.
+    """
     unknown = {"coin_blocks_destroyed": None, "coin_days_destroyed": None, "oldest_coin": None}
     if len(block.input_offset) == 1:
         return {"coin_blocks_destroyed": 0, "coin_days_destroyed": 0.0, "oldest_coin": None}
     if spent.height is None or height is None or (spent.height[1:] < 0).any():
         return unknown
+    if (spent.height[1:] > height).any():
+        raise DecodeError("undo data", "a coin made after the block that spends it")
     value = spent.outputs.value[1:]
     age = height - spent.height[1:].astype(np.int64)
     oldest = int(age.argmax())

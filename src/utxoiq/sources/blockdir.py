@@ -161,10 +161,10 @@ class BlockDirectory:
 
     def _undo_records(self, number: int) -> UndoRecords | None:
         if number not in self._undo:
-            path = self._paths[number]
-            path = path.with_name(path.name.replace("blk", "rev", 1))
-            exists = path.exists()
-            file = RecordFile(path, self._key, self.network.magic, CHECKSUM) if exists else None
+            name = self._paths[number].name.removeprefix("blk").removesuffix(".gz")
+            paths = [self.folder / f"rev{name}", self.folder / f"rev{name}.gz"]
+            path = next((path for path in paths if path.exists()), None)
+            file = RecordFile(path, self._key, self.network.magic, CHECKSUM) if path else None
             self._undo[number] = UndoRecords(file) if file else None
         return self._undo[number]
 
