@@ -78,7 +78,7 @@ def signal_table(rows: Sequence[dict[str, Any]], empty: str) -> None:
     for row in rows:
         mark = "SIMULATED " if row["simulated"] else ""
         table.add_row(
-            str(row["block_height"]), utc(row["created_at"]), row["signal_type"], mark + row["kind"],
+            _known(row["block_height"]), utc(row["created_at"]), row["signal_type"], mark + row["kind"],
             Text(_short(row["subject"])), f"{row['confidence']:.3f}", row["signal_id"],
         )  # fmt: skip
     Console().print(table if rows else empty)
@@ -90,7 +90,7 @@ def facts_table(rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
         fees, rates = row["totalfee"], row["package_feerate_percentiles_kvb"]
         table.add_row(
-            str(row["height"]), utc(row["time"]), f"{row['txs']:,}", "unknown" if fees is None else btc(fees),
+            _known(row["height"]), utc(row["time"]), f"{row['txs']:,}", "unknown" if fees is None else btc(fees),
             "unknown" if rates is None else sat_per_vb(rates[2]), f"{row['weight']:,}",
             Text(row["pool_name"] or "unknown"), Text(row["coinbase_tag"][:30]),
         )  # fmt: skip
@@ -113,6 +113,10 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _known(height: int | None) -> str:
+    return "unknown" if height is None else str(height)
 
 
 def _short(subject: str) -> str:
