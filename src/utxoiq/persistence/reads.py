@@ -28,9 +28,8 @@ def insights(store: SqliteStore, limit: int, *, retracted: bool = False) -> list
 
 def signal(store: SqliteStore, signal_id: str) -> Signal | None:
     """One signal by its id or the beginning of it, None where none or several begin so."""
-    rows = store.database.query(
-        "SELECT * FROM signal_state WHERE substr(signal_id, 1, length(?1)) = ?1 LIMIT 2", signal_id
-    )
+    sql = "SELECT * FROM signal_state WHERE substr(signal_id, 1, length(?)) = ? LIMIT 2"
+    rows = store.database.query(sql, signal_id, signal_id)
     if len(rows) != 1:
         return None
     values = _values(rows[0])
