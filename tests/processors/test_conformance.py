@@ -54,7 +54,7 @@ def odd_blocks() -> Iterator[BlockData]:
     yield replace(data, spent=None)
     yield replace(data, height=None)
     yield replace(data, height=None, spent=None, prior_times=None)
-    yield replace(data, height=0)
+    yield replace(data, height=0, spent=None)
 
 
 def test_each_kind_has_a_case() -> None:

@@ -27,7 +27,11 @@ class Database:
         with self._errors():
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
-            self._open_patiently()
+            try:
+                self._open_patiently()
+            except BaseException:
+                self._db.close()
+                raise
 
     def _open_patiently(self) -> None:
         """Another process may be creating the same file; SQLite does not wait for that by itself."""
