@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from helpers.recorded import ABSENT, SHARED
+from utxoiq.persistence import SqliteStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -18,3 +20,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(ABSENT)
     return SHARED
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where `store` is."""
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    """A store in a file of its own."""
+    with SqliteStore(path) as store:
+        yield store

@@ -115,7 +115,7 @@ def scan(
     insight_feed(shown, "Nothing unusual." if result.connected else "Nothing new.")
     typer.echo(
         "{connected} blocks connected, {disconnected} disconnected, {signals} signals, {insights} insights; "
-        "tip {height}, store ".format_map(done)
+        "tip {tip_height}, store ".format_map({**done, "tip_height": tip.height if tip else "none"})
         + db
     )
 

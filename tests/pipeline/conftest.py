@@ -1,9 +1,8 @@
-"""A store in a file of its own, and orchestrators that end their threads."""
+"""Orchestrators that end their threads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,18 +10,6 @@ import pytest
 from utxoiq.persistence import SignalPersistenceModule, SqliteStore
 from utxoiq.pipeline import PipelineOrchestrator
 from utxoiq.processors import SignalProcessor
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(path)
-    yield store
-    store.close()
 
 
 @pytest.fixture

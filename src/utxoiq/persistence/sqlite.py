@@ -135,15 +135,13 @@ class SqliteStore:
     def persist_signals(self, signals: Sequence[Signal], correlation_id: str) -> int:
         """Store signals of known blocks in one batch: the number of rows written. Those of a block that is no longer on
         the chain are retracted at once. Raises StoreError."""
-        at = int(time.time())
-        held = [signal for signal in signals if self.state(signal.block_hash) != "disconnected"]
-        stale = [signal for signal in signals if signal not in held]
+        at, rows = int(time.time()), 0
         with self.database.transaction():
-            rows = self._append("signals", "signal_id", held, correlation_id, at)
-            for signal in stale:
-                written = self._insert("signals", signal, at)
-                rows += written
-                rows += self._retract(signal.signal_id, REORG, None, correlation_id, at) if written else 0
+            for signal in signals:
+                if self.state(signal.block_hash) != "disconnected":
+                    rows += self._append("signals", "signal_id", [signal], correlation_id, at)
+                elif self._insert("signals", signal, at):
+                    rows += 1 + self._retract(signal.signal_id, REORG, None, correlation_id, at)
         return rows
 
     def _bind(self, network: str) -> None:
