@@ -5,10 +5,17 @@ UtxoiqError                      exit code 1: it was tried and it failed
 ├── InputRefused                 exit code 3: the input is not what it claims to be
 │   ├── DecodeError              bytes that are no block, spent outputs, script or address
 │   ├── SourceError              a folder or block directory that can't be followed
+│   │   └── NodeError            exit code 1: a node or API that does not answer as it should
+│   │       ├── NodeUnavailable  (transient) it is down, starting, busy, behind, or cut its reply short
+│   │       ├── NodeRefused      it answers, but not to us: password, network, pruned blocks
+│   │       └── RpcError         it answered a call with an error code
 │   └── LabelError               an entity file that breaks its own format
 └── StoreError                   the store can't be opened, read or written
+    ├── StoreUnavailable         (transient) locked, full, or its disk fails
     ├── WrongNetwork             a store holds one network
     └── NotLinked                a block or disconnect that does not fit the stored tip
+
+Those marked transient also derive from Transient: the same call can succeed later, and only those are retried.
 """
 
 from __future__ import annotations
@@ -18,6 +25,10 @@ class UtxoiqError(Exception):
     """Base of all errors raised on purpose."""
 
     exit_code = 1
+
+
+class Transient(Exception):
+    """Mixin of errors that may be gone when the same thing is tried again."""
 
 
 class ConfigError(UtxoiqError):
@@ -47,12 +58,38 @@ class SourceError(InputRefused):
     """A source of blocks that can't be opened or followed."""
 
 
+class NodeError(SourceError):
+    """A node or API that does not answer as it should."""
+
+    exit_code = 1
+
+
+class NodeUnavailable(NodeError, Transient):
+    """Down, starting, busy, behind the store, or its reply was cut short."""
+
+
+class NodeRefused(NodeError):
+    """It answers, but will not serve us as we are: wrong password, another network, pruned blocks."""
+
+
+class RpcError(NodeError):
+    """A call that the node answered with an error. `code` is Core's (rpc/protocol.h)."""
+
+    def __init__(self, where: str, method: str, code: int, message: str) -> None:
+        self.code, self.message = code, message
+        super().__init__(f"{where}: {method} failed ({code}: {message})")
+
+
 class LabelError(InputRefused):
     """An entity file with a line that can't be used."""
 
 
 class StoreError(UtxoiqError):
     """The store can't be opened, read or written."""
+
+
+class StoreUnavailable(StoreError, Transient):
+    """Locked by another process, out of space, or on a disk that fails."""
 
 
 class WrongNetwork(StoreError):

@@ -9,14 +9,23 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid5
 
+from utxoiq.units import COIN
+
 if TYPE_CHECKING:
     from utxoiq.chain.block import Block, Spent
     from utxoiq.chain.hashes import Hash256
     from utxoiq.chain.network import Network
     from utxoiq.errors import UtxoiqError
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Raised whenever the same bytes would give other facts."""
+
+LARGE_COIN, MOST_LARGE_COINS = 100 * COIN, 10
+"""Of each block the ten largest spent coins, from 100 BTC up, are told with their age: what a node without coin heights
+can still be asked for."""
+
+BLOCK_WEIGHT = 4_000_000 - 8_000
+"""What a miner fills with transactions (consensus/consensus.h less policy.h's DEFAULT_BLOCK_RESERVED_WEIGHT)."""
 
 NAMESPACE = UUID("5f1c3a52-6f0e-5d1b-9a70-75747869710a")
 
@@ -31,6 +40,56 @@ def canonical_json(value: Json) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class NextBlock:
+    """What a miner who took the best of a mempool would mine now."""
+
+    weight: int
+    fees: int
+    """Sat."""
+    feerate_percentiles_kvb: list[int]
+    """5, 10, 25, 50, 75, 90 % by weight, in integer sat/kvB, of transactions at the rate of their package; empty for an
+    empty mempool."""
+
+
+@dataclass(frozen=True, slots=True)
+class MempoolSnapshot:
+    """A node's mempool at one moment. Feerates in integer sat/kvB, sizes in vB, weights in weight units."""
+
+    taken_at: int
+    """Wall clock, Unix seconds UTC."""
+    tip: str
+    """The block it was taken upon, so whose child it foretells."""
+    transactions: int
+    vsize: int
+    minfee_kvb: int
+    """What a transaction must pay to be let in: above `relayfee_kvb` while the node throws transactions out."""
+    relayfee_kvb: int
+    basis: Literal["feerate diagram", "verbose listing"] | None
+    """What `next_block` and `border_feerates_kvb` were made from; None where the node offers neither, and they are."""
+    next_block: NextBlock | None = None
+    backlog_weight: int | None = None
+    """Of all that waits."""
+    border_feerates_kvb: list[int] | None = None
+    """The lowest rate in each of the next blocks that would be full, at most 8."""
+
+    @property
+    def snapshot_id(self) -> str:
+        """Its content's digest."""
+        return digest(asdict(self))
+
+    @property
+    def blocks_to_clear(self) -> float | None:
+        """How many full blocks the backlog fills."""
+        return None if self.backlog_weight is None else self.backlog_weight / BLOCK_WEIGHT
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Json]) -> MempoolSnapshot:
+        """The snapshot that `asdict` gave. Raises TypeError for unknown or missing fields."""
+        next_block = values["next_block"]
+        return cls(**{**values, "next_block": None if next_block is None else NextBlock(**next_block)})
+
+
+@dataclass(frozen=True, slots=True)
 class BlockData:
     """A decoded block with what its source knows beside it."""
 
@@ -41,7 +100,8 @@ class BlockData:
     prior_times: tuple[int, ...] | None
     """Unix times of the (up to ten) headers before it, oldest first; None where an ancestor is missing."""
     source: str
-    mempool: None = None
+    mempool: MempoolSnapshot | None = None
+    """The last one taken before the block was known, upon its parent; None for history."""
 
     @property
     def block_hash(self) -> Hash256:
@@ -121,6 +181,8 @@ class BlockFacts:
     weight: int
     feerate_percentiles_kvb: list[int] | None
     """10, 25, 50, 75, 90 % by weight, each transaction by itself."""
+    package_feerate_p5_kvb: int | None
+    """The rate that all but the last 5 % of the block's weight paid, by in-block package."""
     package_feerate_percentiles_kvb: list[int] | None
     """The same with each transaction at the feerate of its in-block package (CPFP)."""
     packages: int | None
@@ -149,6 +211,8 @@ class BlockFacts:
     """Sum of BTC x days since each spent coin was made, by block times."""
     oldest_coin: dict[str, Json] | None
     """The oldest coin spent: txid of the spender, value, age_blocks."""
+    large_coins: list[dict[str, Json]] | None
+    """The ten largest coins spent, from 100 BTC up: txid of the spender, value, age_blocks (None unknown)."""
     large_transfers: list[dict[str, Json]] | None
     """Transactions that moved 100 BTC and more to other scripts than they spent: txid, moved, change, fee."""
     labels_version: str
@@ -248,6 +312,8 @@ class BlockRecord:
     cursor: Cursor | None
     """Where the store stands afterwards; None for an island, which moves no tip."""
     correlation_id: str
+    audit: dict[str, Json] | None = None
+    """What `block.mempool` had foretold, beside what was mined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +323,8 @@ class PersistenceResult:
     success: bool
     written: int = 0
     error: str | None = None
+    transient: bool = False
+    """On failure: the same write may succeed later."""
 
 
 @dataclass(frozen=True, slots=True)

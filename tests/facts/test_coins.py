@@ -103,6 +103,20 @@ def test_the_oldest_coin_recounted(name: str, shared: Path) -> None:
     assert seen >= 5
 
 
+@pytest.mark.parametrize("name", ["regtest_core31"])
+def test_large_coins_of_a_chain_recounted(name: str, shared: Path) -> None:
+    """The ten largest coins from 100 BTC up, largest first, each with the blocks since it was made."""
+    most = 0
+    for height, known, spent in chain(name):
+        large = [(-origin.value, place, txid, origin) for place, (txid, origin) in enumerate(spent)]
+        large = sorted(one for one in large if -one[0] >= 100 * COIN)[:10]
+        assert known.facts.large_coins == [
+            {"txid": txid, "value": origin.value, "age_blocks": height - origin.height} for _, _, txid, origin in large
+        ]
+        most = max(most, len(large))
+    assert most >= 1
+
+
 def without_heights(data: BlockData) -> BlockData:
     """The same block as REST gives it: values and scripts of what it spends, and no heights."""
     assert data.spent is not None
@@ -111,12 +125,15 @@ def without_heights(data: BlockData) -> BlockData:
 
 
 def test_without_heights_ages_are_unknown(shared: Path) -> None:
-    """With REST's spent outputs the three age fields are None where anything is spent, and no other field differs."""
+    """With REST's spent outputs the three age fields are None where anything is spent, as are the ages of large coins,
+    and no other field differs."""
     ages: dict[str, Any] = {"coin_blocks_destroyed": None, "coin_days_destroyed": None, "oldest_coin": None}
     changed = 0
     for known in run("regtest_core31")[:260]:
         rest = facts_of(without_heights(known.data))
-        expected = known.facts if known.facts.txs == 1 else dataclasses.replace(known.facts, **ages)
+        coins = [{**coin, "age_blocks": None} for coin in known.facts.large_coins or []]
+        ageless = dataclasses.replace(known.facts, **ages, large_coins=coins)
+        expected = known.facts if known.facts.txs == 1 else ageless
         assert rest == expected
         changed += rest != known.facts
     assert changed > 50

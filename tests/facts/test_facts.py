@@ -29,6 +29,7 @@ NEED_SPENT = {
     "totalfee", "avgfee", "medianfee", "minfee", "maxfee", "avgfeerate", "minfeerate", "maxfeerate",
     "feerate_percentiles", "feerate_percentiles_kvb", "package_feerate_percentiles_kvb", "packages", "top_fee",
     "coinbase_unclaimed", "coin_blocks_destroyed", "coin_days_destroyed", "oldest_coin", "large_transfers",
+    "large_coins", "package_feerate_p5_kvb",
     "utxo_size_inc", "utxo_size_inc_actual", "spent_types",
 }  # fmt: skip
 NEED_HEIGHT = {"height", "subsidy", "utxo_increase_actual", "utxo_size_inc_actual", "coinbase_unclaimed"}

@@ -266,3 +266,9 @@ def with_times(spent: Spent, times: NDArray[np.int64]) -> Spent:
     known = (spent.height >= 0) & (spent.height < len(times))
     found = np.where(known, times[np.where(known, spent.height, 0)] if len(times) else -1, -1)
     return replace(spent, time=found)
+
+
+def largest_coins(spent: Spent, least: int, most: int) -> NDArray[np.intp]:
+    """Rows of up to `most` spent outputs of at least `least` sat, largest first, of equal ones the first."""
+    rows = np.flatnonzero(spent.outputs.value[1:] >= least) + 1
+    return rows[np.argsort(-spent.outputs.value[rows], kind="stable")][:most]

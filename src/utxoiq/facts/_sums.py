@@ -108,13 +108,13 @@ def order_by(values, n, largest, order, scratch, count):
 
 @kernel(nt.void(I32, I64, I64, nt.int64, I64))
 def percentiles_by_weight(order, feerate, weight, total_weight, result):
-    """Core's CalculatePercentilesByWeight: 10, 25, 50, 75, 90 % of `feerate`, for rows order[1:] ascending in it.
+    """5, 10, 25, 50, 75, 90 % of `feerate`, for rows order[1:] ascending in it (Core's CalculatePercentilesByWeight).
 
     Thresholds are the same floating-point quotients Core compares with.
     """
     n = order.shape[0]
     thresholds = (
-        total_weight / 10.0, total_weight / 4.0, total_weight / 2.0,
+        total_weight / 20.0, total_weight / 10.0, total_weight / 4.0, total_weight / 2.0,
         (total_weight * 3.0) / 4.0, (total_weight * 9.0) / 10.0,
     )  # fmt: skip
     done = 0
@@ -123,10 +123,10 @@ def percentiles_by_weight(order, feerate, weight, total_weight, result):
     for i in range(1, n):
         row = order[i]
         so_far += weight[row]
-        while done < 5 and so_far >= thresholds[done]:
+        while done < 6 and so_far >= thresholds[done]:
             result[done] = feerate[row]
             done += 1
-    while done < 5:
+    while done < 6:
         result[done] = feerate[row] if n > 1 else 0
         done += 1
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utxoiq.chain._script import N_TYPES
+from utxoiq.chain.block import largest_coins
 from utxoiq.chain.scripts import ScriptType
 from utxoiq.errors import DecodeError
 from utxoiq.facts._sums import find_large, sum_outputs
+from utxoiq.models import LARGE_COIN, MOST_LARGE_COINS
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
@@ -60,6 +62,23 @@ def coin_age(block: Block, spent: Spent, height: int | None) -> dict[str, Any]:
             "age_blocks": int(age[oldest]),
         },
     }
+
+
+def large_coins(block: Block, spent: Spent, height: int | None) -> list[dict[str, Any]]:
+    """The largest coins spent, largest first, of equal ones the first; `age_blocks` None where it is unknown.
+
+    Raises DecodeError for a coin from a later block.
+    """
+    rows = largest_coins(spent, LARGE_COIN, MOST_LARGE_COINS)
+    spenders = np.searchsorted(block.tx.first_input, rows, side="right") - 1
+    found = []
+    for row, spender in zip(rows.tolist(), spenders.tolist(), strict=True):
+        made = -1 if spent.height is None else int(spent.height[row])
+        if height is not None and made > height:
+            raise DecodeError("spent outputs", "a coin made after the block that spends it")
+        age = None if height is None or made < 0 else height - made
+        found.append({"txid": str(block.txid(spender)), "value": int(spent.outputs.value[row]), "age_blocks": age})
+    return found
 
 
 def _days(block: Block, spent: Spent) -> float | None:

@@ -10,8 +10,8 @@ from utxoiq.chain.links import check_rows, check_spent, in_block_spends
 from utxoiq.chain.serialize import compact_size
 from utxoiq.entities.pools import attribute
 from utxoiq.errors import DecodeError
-from utxoiq.facts.coins import coin_age, large_transfers, type_sums
-from utxoiq.facts.fees import compute_fees, compute_packages, compute_sizes, fee_stats, truncated_median
+from utxoiq.facts.coins import coin_age, large_coins, large_transfers, type_sums
+from utxoiq.facts.fees import by_weight, compute_fees, compute_packages, compute_sizes, fee_stats, truncated_median
 from utxoiq.models import BlockFacts
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ MOST_PAYOUTS = 10
 UNKNOWN_WITHOUT_SPENT: dict[str, Any] = dict.fromkeys(
     (
         "totalfee", "avgfee", "medianfee", "minfee", "maxfee", "avgfeerate", "minfeerate", "maxfeerate",
-        "feerate_percentiles", "feerate_percentiles_kvb", "package_feerate_percentiles_kvb", "packages", "top_fee",
-        "coin_blocks_destroyed", "coin_days_destroyed", "oldest_coin", "large_transfers",
+        "feerate_percentiles", "feerate_percentiles_kvb", "package_feerate_p5_kvb", "package_feerate_percentiles_kvb",
+        "packages", "top_fee",
+        "coin_blocks_destroyed", "coin_days_destroyed", "oldest_coin", "large_coins", "large_transfers",
         "coinbase_unclaimed",
     )
 )  # fmt: skip
@@ -157,19 +158,21 @@ def _spent_facts(data: BlockData, spent: Spent, sizes: Sizes, subsidy: int | Non
     inside = in_block_spends(block)
     check_spent(block, spent, inside)
     fees = compute_fees(block, spent, sizes)
-    stats = fee_stats(fees, sizes)
-    alone = stats["feerate_percentiles_kvb"]
+    alone = by_weight(fees.feerate_kvb, sizes)
+    stats = fee_stats(fees, sizes, alone)
     package_percentiles, packages = compute_packages(block, fees, sizes, inside, alone)
     unclaimed = None if subsidy is None else subsidy + fees.total - block.coinbase.value_out
     if unclaimed is not None and unclaimed < 0:
         raise DecodeError("block", f"its coinbase claims {-unclaimed} sat more than subsidy and fees")
     return {
         **stats,
-        "package_feerate_percentiles_kvb": package_percentiles,
+        "package_feerate_p5_kvb": package_percentiles[0],
+        "package_feerate_percentiles_kvb": package_percentiles[1:],
         "packages": packages,
         "top_fee": _top_fee(block, fees),
         "coinbase_unclaimed": unclaimed,
         **coin_age(block, spent, data.height),
+        "large_coins": large_coins(block, spent, data.height),
         "large_transfers": large_transfers(block, spent, fees),
     }
 

@@ -67,10 +67,10 @@ def compute_fees(block: Block, spent: Spent, sizes: Sizes) -> Fees:
     return fees
 
 
-def fee_stats(fees: Fees, sizes: Sizes) -> dict[str, Any]:
-    """The fee fields of `getblockstats`, and the percentiles in sat/kvB."""
+def fee_stats(fees: Fees, sizes: Sizes, percentiles: list[int]) -> dict[str, Any]:
+    """The fee fields of `getblockstats`, and the percentiles in sat/kvB. `percentiles`: as `by_weight` gives them."""
     payments = len(fees.fee) - 1
-    percentiles = by_weight(fees.feerate_kvb, sizes)
+    percentiles = percentiles[1:]
     return {
         "totalfee": fees.total,
         "avgfee": fees.total // payments if payments else 0,
@@ -105,8 +105,8 @@ def compute_packages(
 
 
 def by_weight(feerate: NDArray[np.int64], sizes: Sizes) -> list[int]:
-    """10, 25, 50, 75, 90 % by weight over all rows but the coinbase's."""
-    n, result = len(feerate), np.empty(5, np.int64)
+    """5, 10, 25, 50, 75, 90 % by weight over all rows but the coinbase's."""
+    n, result = len(feerate), np.empty(6, np.int64)
     order, scratch = np.empty((2, n), np.int32)
     order_by(feerate, n, int(feerate.max()), order, scratch, np.empty(1 << RADIX_BITS, np.int64))
     percentiles_by_weight(order, feerate, sizes.weight, sizes.total_weight, result)

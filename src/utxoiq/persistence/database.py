@@ -10,11 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from utxoiq.errors import StoreError
+from utxoiq.errors import StoreError, StoreUnavailable
 from utxoiq.models import canonical_json
 from utxoiq.persistence.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 
 BUSY_SECONDS = 10.0
+PASSING = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+}  # fmt: skip
+"""Result codes of what may pass: another process writes, a disk is full, remounted or failing."""
 
 
 class Database:
@@ -60,7 +65,7 @@ class Database:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA foreign_keys = ON")
-        if not tables:
+        if version < SCHEMA_VERSION:  # all of it is IF NOT EXISTS, so it also adds what an older store lacks
             self._db.executescript(
                 f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
@@ -75,7 +80,8 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
+            kind = StoreUnavailable if (getattr(error, "sqlite_errorcode", 0) & 0xFF) in PASSING else StoreError
+            raise kind(f"{self.path}: {error}") from error
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

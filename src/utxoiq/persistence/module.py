@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from utxoiq.errors import StoreError
-from utxoiq.models import BlockFacts, BlockRecord, Cursor, PersistenceResult, Signal
+from utxoiq.errors import StoreError, Transient
+from utxoiq.models import BlockFacts, BlockRecord, Cursor, MempoolSnapshot, PersistenceResult, Signal
 
 if TYPE_CHECKING:
     from utxoiq.chain.hashes import Hash256
@@ -24,6 +24,7 @@ class Store(Protocol):
     def cursor(self) -> Cursor | None: ...
     def state(self, block_hash: str) -> str | None: ...
     def window(self, block_hash: str, size: int) -> list[BlockFacts]: ...
+    def mempools(self, block_hash: str, size: int) -> list[MempoolSnapshot | None]: ...
     def connect(self, record: BlockRecord) -> int: ...
     def disconnect(self, block_hash: str, correlation_id: str) -> int: ...
     def persist_signals(self, signals: Sequence[Signal], correlation_id: str) -> int: ...
@@ -66,9 +67,13 @@ class SignalPersistenceModule:
             self._reaches_root = False
         return self._window[-size:]
 
+    async def mempools(self, parent: Hash256, size: int) -> list[MempoolSnapshot | None]:
+        """The mempools of the same blocks as `window`, None where one was not seen. Raises StoreError."""
+        return await asyncio.to_thread(self.store.mempools, str(parent), size)
+
     async def _write(self, correlation_id: str, write: Callable[[], int]) -> PersistenceResult:
         try:
             return PersistenceResult(True, await asyncio.to_thread(write))
         except StoreError as error:
             log.error("write failed: %s", error, extra={"correlation_id": correlation_id})
-            return PersistenceResult(False, error=str(error))
+            return PersistenceResult(False, error=str(error), transient=isinstance(error, Transient))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 APPLICATION_ID = 0x7574786F  # "utxo"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -107,6 +107,31 @@ CREATE TABLE IF NOT EXISTS insight_events (
     recorded_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS insight_events_by_insight ON insight_events (insight_id, seq);
+
+CREATE TABLE IF NOT EXISTS mempool_snapshots (
+    snapshot_id TEXT PRIMARY KEY,
+    taken_at INTEGER NOT NULL,
+    tip TEXT NOT NULL,
+    snapshot TEXT NOT NULL CHECK (json_valid(snapshot))
+) STRICT;
+CREATE INDEX IF NOT EXISTS mempool_snapshots_by_time ON mempool_snapshots (taken_at);
+
+CREATE TABLE IF NOT EXISTS block_snapshots (
+    block_hash TEXT PRIMARY KEY REFERENCES blocks,
+    snapshot_id TEXT NOT NULL REFERENCES mempool_snapshots,
+    audit TEXT CHECK (json_valid(audit)),
+    recorded_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS settings_events (
+    seq INTEGER PRIMARY KEY,
+    event TEXT NOT NULL CHECK (event IN ('applied', 'refused')),
+    digest TEXT NOT NULL,
+    settings TEXT NOT NULL CHECK (json_valid(settings)),
+    changes TEXT NOT NULL CHECK (json_valid(changes)),
+    reason TEXT NOT NULL,
+    recorded_at INTEGER NOT NULL
+) STRICT;
 
 CREATE VIEW IF NOT EXISTS block_state AS
 SELECT b.*, (SELECT event FROM block_events e WHERE e.block_hash = b.block_hash ORDER BY seq DESC LIMIT 1) AS state

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from utxoiq.errors import ConfigError, NotLinked, StoreError, WrongNetwork
-from utxoiq.models import BlockFacts, BlockRecord, Cursor, Insight, Signal, digest
+from utxoiq.models import BlockFacts, BlockRecord, Cursor, Insight, MempoolSnapshot, Signal, digest
 from utxoiq.persistence.database import Database
 
 URL = "sqlite:///"
 REORG = "its block was disconnected from the best chain"
 SUPERSEDED = "derived again from fuller inputs"
 RETURNED = "its block returned to the best chain"
+BRANCH = """
+WITH RECURSIVE branch (block_hash, prev_hash, depth) AS (
+    SELECT block_hash, prev_hash, 1 FROM blocks WHERE block_hash = ?
+    UNION ALL
+    SELECT b.block_hash, b.prev_hash, depth + 1 FROM branch JOIN blocks b ON b.block_hash = branch.prev_hash
+    WHERE depth < ?
+)
+"""
+FACTS_OF_BRANCH = BRANCH + "SELECT facts FROM branch JOIN current_facts USING (block_hash) ORDER BY depth DESC"  # noqa: S608
+MEMPOOLS_OF_BRANCH = (
+    BRANCH + "SELECT snapshot FROM branch LEFT JOIN block_snapshots USING (block_hash) "  # noqa: S608
+    "LEFT JOIN mempool_snapshots USING (snapshot_id) ORDER BY depth DESC"
+)
 NOT_STORED = {"processed", "processed_at", "retracted_at"}
 
 
@@ -67,20 +80,23 @@ class SqliteStore:
         """Facts of up to `size` blocks ending with `block_hash`, linked by parent, oldest first, without a gap."""
         if size <= 0:
             return []
-        rows = self.database.query(
-            """
-            WITH RECURSIVE branch (block_hash, prev_hash, depth) AS (
-                SELECT block_hash, prev_hash, 1 FROM blocks WHERE block_hash = ?
-                UNION ALL
-                SELECT b.block_hash, b.prev_hash, depth + 1 FROM branch JOIN blocks b ON b.block_hash = branch.prev_hash
-                WHERE depth < ?
-            )
-            SELECT facts FROM branch JOIN current_facts USING (block_hash) ORDER BY depth DESC
-            """,
-            block_hash,
-            size,
-        )
+        rows = self.database.query(FACTS_OF_BRANCH, block_hash, size)
         return [BlockFacts.from_dict(json.loads(row["facts"])) for row in rows]
+
+    def mempools(self, block_hash: str, size: int) -> list[MempoolSnapshot | None]:
+        """The mempool that each of up to `size` blocks ending with `block_hash` was mined from, as it was last seen:
+        same blocks and order as `window`, None where it was not seen."""
+        rows = self.database.query(MEMPOOLS_OF_BRANCH, block_hash, size)
+        return [None if row[0] is None else MempoolSnapshot.from_dict(json.loads(row[0])) for row in rows]
+
+    def ancestors(self, block_hash: str) -> Iterator[tuple[str, bytes]]:
+        """(hash, header) of a stored block and of those below it, downwards, as far as they are linked."""
+        while True:
+            rows = self.database.query("SELECT prev_hash, header FROM blocks WHERE block_hash = ?", block_hash)
+            if not rows:
+                return
+            yield block_hash, rows[0]["header"]
+            block_hash = rows[0]["prev_hash"]
 
     # Writing
 
@@ -99,7 +115,7 @@ class SqliteStore:
             self._bind(facts.network)
             if record.cursor:
                 self._advance(record.cursor, facts.previousblockhash)
-            rows = self._write_block(record, at)
+            rows = self._write_block(record, at) + self._write_audit(record, at)
             rows += self._event("block_events", {"block_hash": facts.blockhash}, standing, record.correlation_id, at)
             rows += self._append("signals", "signal_id", record.signals, record.correlation_id, at)
             rows += self._append("insights", "insight_id", record.insights, record.correlation_id, at)
@@ -144,6 +160,17 @@ class SqliteStore:
                     rows += 1 + self._retract(signal.signal_id, REORG, None, correlation_id, at)
         return rows
 
+    def add_snapshot(self, snapshot: MempoolSnapshot) -> int:
+        """Keep a mempool snapshot: 1, or 0 for one kept before. Raises StoreError."""
+        with self.database.transaction():
+            return self._write_snapshot(snapshot)
+
+    def add_settings(self, event: str, settings: dict[str, Any], changes: list[Any], reason: str) -> None:
+        """Remember that settings were `applied` or `refused`, and what changed. Raises StoreError."""
+        row = {"event": event, "digest": digest(settings), "settings": settings, "changes": changes, "reason": reason}
+        with self.database.transaction():
+            self.database.insert("settings_events", {**row, "recorded_at": int(time.time())})
+
     def _bind(self, network: str) -> None:
         self.database.insert("meta", {"key": "network", "value": network})
         if self.network != network:
@@ -186,6 +213,17 @@ class SqliteStore:
         }
         rows = self.database.insert("blocks", block)
         return rows + (self.database.insert("facts", stored) if name != latest else 0)
+
+    def _write_audit(self, record: BlockRecord, at: int) -> int:
+        snapshot = record.block.mempool
+        if snapshot is None:
+            return 0
+        row = {"block_hash": record.facts.blockhash, "snapshot_id": snapshot.snapshot_id, "audit": record.audit}
+        return self._write_snapshot(snapshot) + self.database.insert("block_snapshots", {**row, "recorded_at": at})
+
+    def _write_snapshot(self, snapshot: MempoolSnapshot) -> int:
+        row = {"snapshot_id": snapshot.snapshot_id, "taken_at": snapshot.taken_at, "tip": snapshot.tip}
+        return self.database.insert("mempool_snapshots", {**row, "snapshot": asdict(snapshot)})
 
     def _event(self, table: str, row: dict[str, Any], event: str, correlation_id: str, at: int) -> int:
         return self.database.insert(table, {**row, "event": event, "correlation_id": correlation_id, "recorded_at": at})

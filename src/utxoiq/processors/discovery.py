@@ -13,10 +13,11 @@ GROUP = "utxoiq.processors"
 def discover(configs: dict[str, ProcessorConfig] | None = None) -> list[SignalProcessor]:
     """One instance of each installed processor, by name, with its own config where there is one.
 
-    Raises ConfigError for an entry point that can't be loaded or is no processor.
+    Raises ConfigError for an entry point that can't be loaded or is no processor, for a config of no processor, or with
+    a threshold that its processor doesn't have.
     """
     configs = configs or {}
-    found = []
+    found: dict[str, SignalProcessor] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         try:
             processor = entry.load()
@@ -24,5 +25,8 @@ def discover(configs: dict[str, ProcessorConfig] | None = None) -> list[SignalPr
             raise ConfigError(f"entry point {entry.name} of {GROUP} can't be loaded: {error}") from error
         if not (isinstance(processor, type) and issubclass(processor, SignalProcessor)):
             raise ConfigError(f"entry point {entry.name} of {GROUP} is no SignalProcessor: {entry.value}")
-        found.append(processor(configs.get(entry.name)))
-    return found
+        found[entry.name] = processor(configs.get(entry.name))
+    unknown = sorted(set(configs) - set(found))
+    if unknown:
+        raise ConfigError(f"no such processor: {unknown[0]}; there are {', '.join(found)}")
+    return list(found.values())

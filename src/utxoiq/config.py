@@ -1,0 +1,244 @@
+"""Configuration: from a TOML file, secrets files, `.env` and the environment; swapped whole while running."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tomllib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from watchfiles import awatch
+
+from utxoiq.errors import ConfigError
+from utxoiq.processors.base import ProcessorConfig
+from utxoiq.processors.discovery import discover
+from utxoiq.settings import Fields
+
+log = logging.getLogger(__name__)
+
+PREFIX = "UTXOIQ_"
+DEFAULT_FILE = Path("utxoiq.toml")
+RELOAD_SECONDS = 300.0
+OTHER_VARIABLES = {"UTXOIQ_CONFIG", "UTXOIQ_SECRETS_DIR", "UTXOIQ_SHARED", "UTXOIQ_BITCOIND"}
+"""Variables that are no settings."""
+
+_files: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("_files", default=())
+"""What the secrets files and the TOML file say, while settings are built."""
+
+
+class Settings(BaseSettings, Fields):
+    """All settings, frozen. Built by `Sources.load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 knows no nested names
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The command line first, then environment, .env, secrets files, and the TOML file last."""
+        files = (InitSettingsSource(settings_cls, init_kwargs=read) for read in _files.get())
+        return init_settings, env_settings, dotenv_settings, *files
+
+    def shown(self) -> dict[str, Any]:
+        """As JSON values, secrets masked."""
+        return self.model_dump(mode="json")
+
+    def processor_configs(self) -> dict[str, ProcessorConfig]:
+        """The settings of each processor that has some. Raises ConfigError."""
+        return {
+            name: ProcessorConfig(s.enabled, s.confidence_threshold, s.time_window, **(s.model_extra or {}))
+            for name, s in self.processors.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where settings are read from. `overrides`: from the command line, as nested dicts."""
+
+    file: Path | None = None
+    """None: `utxoiq.toml` here, if there is one."""
+    env_file: Path = Path(".env")
+    secrets_dir: Path | None = None
+    """One file a secret, such as `utxoiq_node__password`."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_environment(cls, file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Sources:
+        """With the folders that the environment names (systemd's credentials too)."""
+        named = os.environ.get("UTXOIQ_CONFIG")
+        secrets = os.environ.get("UTXOIQ_SECRETS_DIR") or os.environ.get("CREDENTIALS_DIRECTORY")
+        return cls(
+            file or (Path(named) if named else None), secrets_dir=Path(secrets) if secrets else None,
+            overrides=overrides or {},
+        )  # fmt: skip
+
+    def load(self) -> tuple[Settings, list[str]]:
+        """The settings, and a warning for each key that means nothing. Raises ConfigError: where and what."""
+        written = self._read_file()
+        token = _files.set((self._read_secrets(), written))
+        try:
+            settings = Settings(_env_file=self.env_file, **self.overrides)  # type: ignore[call-arg]
+        except ValidationError as error:
+            raise ConfigError(self._explain(error)) from error
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            raise ConfigError(f"configuration: {error}") from error
+        finally:
+            _files.reset(token)
+        discover(settings.processor_configs())
+        return settings, [*_unknown(written, Fields), *self._unknown_variables()]
+
+    @property
+    def path(self) -> Path:
+        return self.file or DEFAULT_FILE
+
+    def _read_file(self) -> dict[str, Any]:
+        if self.file is None and not DEFAULT_FILE.exists():
+            return {}
+        try:
+            return tomllib.loads(self.path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path}: can't be read ({error.strerror}); `utxoiq config init` writes one"
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.path}: {error}") from error
+
+    def _read_secrets(self) -> dict[str, Any]:
+        """Names of files are those of variables: utxoiq_node__password. Others lie there for other programs."""
+        found: dict[str, Any] = {}
+        try:
+            for path in sorted(self.secrets_dir.iterdir()) if self.secrets_dir else ():
+                name = path.name.upper()
+                if path.is_file() and name.startswith(PREFIX):
+                    *sections, key = name.removeprefix(PREFIX).lower().split("__")
+                    place = found
+                    for section in sections:
+                        place = place.setdefault(section, {})
+                    place[key] = path.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.secrets_dir}: secrets can't be read ({error})") from error
+        return found
+
+    def _explain(self, error: ValidationError) -> str:
+        first, *more = error.errors()
+        where = ".".join(map(str, first["loc"]))
+        given = "" if "password" in where else f", not {first['input']!r}"[:80]
+        others = f" (and {len(more)} more)" if more else ""
+        return f"{self.path}, .env or environment: {where}: {first['msg']}{given}{others}"
+
+    def _unknown_variables(self) -> Iterator[str]:
+        known = {PREFIX + name.upper() for name in Fields.model_fields}
+        for name in (*os.environ, *(dotenv_values(self.env_file) if self.env_file.is_file() else {})):
+            ours = name.upper().startswith(PREFIX) and name.upper() not in OTHER_VARIABLES
+            if ours and name.upper().split("__")[0] not in known:
+                yield f"{name} is no setting: ignored"
+
+    def watched(self) -> list[Path]:
+        """The folders in which a change may be one of settings."""
+        folders = {self.path.absolute().parent, self.env_file.absolute().parent}
+        if self.secrets_dir:
+            folders.add(self.secrets_dir.absolute())
+        return sorted(folder for folder in folders if folder.is_dir())
+
+    def concerns(self, changed: str) -> bool:
+        """Whether a changed file is one of ours."""
+        path = Path(changed)
+        mine = {self.path.absolute(), self.env_file.absolute()}
+        return path in mine or (self.secrets_dir is not None and self.secrets_dir.absolute() in path.parents)
+
+
+def _unknown(written: Mapping[str, Any], model: type[BaseModel], where: str = "") -> Iterator[str]:
+    for key, value in written.items():
+        known = model.model_fields.get(key)
+        if known is None:
+            yield f"{where}{key} is no setting: ignored"
+        elif isinstance(known.annotation, type) and issubclass(known.annotation, BaseModel) and isinstance(value, dict):
+            yield from _unknown(value, known.annotation, f"{where}{key}.")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[dict[str, Any]]:
+    """What changed between two `shown()`: name, old, new."""
+    found: list[dict[str, Any]] = []
+    for key in dict.fromkeys((*old, *new)):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{where}{key}.")
+        elif before != after:
+            found.append({"name": f"{where}{key}", "old": before, "new": after})
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What a look at the sources gave: new settings with their changes, or why they were refused."""
+
+    settings: Settings
+    changes: list[dict[str, Any]]
+    refused: str | None = None
+
+
+class ConfigurationModule:
+    """The settings in force. `reload` swaps them whole; a broken file changes nothing and says so."""
+
+    def __init__(self, sources: Sources) -> None:
+        """Raises ConfigError: a run does not begin with settings that make no sense."""
+        self.sources = sources
+        self.settings, self.warnings = sources.load()
+        self._refused: str | None = None
+
+    def reload(self) -> Reload | None:
+        """Look again: None where nothing changed, nor the reason for refusing it."""
+        try:
+            settings, warnings = self.sources.load()
+        except ConfigError as error:
+            told, self._refused = self._refused, str(error)
+            return None if told == self._refused else Reload(self.settings, [], self._refused)
+        recovered, self._refused = self._refused is not None, None
+        if settings == self.settings and not recovered:
+            return None
+        changes = differences(self.settings.shown(), settings.shown())
+        if settings.node.password != self.settings.node.password:
+            changes.append({"name": "node.password", "old": "**********", "new": "**********"})
+        self.settings, self.warnings = settings, warnings
+        return Reload(settings, changes)
+
+    async def watch(self, *, every: float = RELOAD_SECONDS) -> AsyncIterator[Reload]:
+        """Each change, as soon as a file changes and at least `every` seconds."""
+        bell = asyncio.Event()
+        watcher = asyncio.create_task(self._ring(bell))
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(bell.wait(), every)
+                bell.clear()
+                change = self.reload()
+                if change is not None:
+                    yield change
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+    async def _ring(self, bell: asyncio.Event) -> None:
+        """A file system that can't be watched leaves the look every few minutes."""
+        try:
+            async for changes in awatch(*self.sources.watched(), recursive=False, debounce=200, step=50):
+                if any(self.sources.concerns(path) for _, path in changes):
+                    bell.set()
+        except (OSError, RuntimeError) as error:
+            log.warning("settings files can't be watched (%s): looking at them every few minutes", error)

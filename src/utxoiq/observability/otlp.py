@@ -1,0 +1,117 @@
+"""Export of metrics and traces by OTLP/HTTP, to a collector or to Google Cloud."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import google.auth
+import requests
+from google.auth.credentials import Credentials
+from google.auth.transport.requests import AuthorizedSession
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.trace import Tracer
+
+log = logging.getLogger(__name__)
+
+GOOGLE_ENDPOINT = "https://telemetry.googleapis.com"
+GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+_TALKATIVE = (
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.sdk._shared_internal",
+)
+"""Loggers that repeat themselves with each attempt while a collector is down; `_Watched` says it once."""
+
+
+class Otlp:
+    """Exporters to one endpoint. OTEL_EXPORTER_OTLP_HEADERS, _TIMEOUT, ... and OTEL_METRIC_EXPORT_INTERVAL hold."""
+
+    def __init__(self, endpoint: str | None, credentials: Credentials | None) -> None:
+        """`endpoint`: without `/v1/...`; None is Google. Google's own credentials go to Google alone, others to
+        any endpoint they are given with."""
+        for name in _TALKATIVE:
+            logging.getLogger(name).addFilter(_only_at_debug)
+        if endpoint is None:
+            endpoint, credentials = GOOGLE_ENDPOINT, credentials or _ApplicationDefault()  # type: ignore[no-untyped-call]
+        base = endpoint.rstrip("/")
+        self._metrics = OTLPMetricExporter(f"{base}/v1/metrics", session=_session(credentials))
+        self._spans = OTLPSpanExporter(f"{base}/v1/traces", session=_session(credentials))
+        self.metric_reader = PeriodicExportingMetricReader(self._metrics)
+        self._tracing: TracerProvider | None = None
+
+    def tracer(self, resource: Resource, meters: MeterProvider, scope: str) -> Tracer:
+        """What spans are made with; called once."""
+        self._tracing = TracerProvider(resource=resource, shutdown_on_exit=False, meter_provider=meters)
+        self._tracing.add_span_processor(BatchSpanProcessor(self._spans, meter_provider=meters))
+        return self._tracing.get_tracer(scope)
+
+    def stop_tracing(self) -> None:
+        """Send the spans there are."""
+        if self._tracing:
+            self._tracing.shutdown()
+
+    def give_up(self) -> None:
+        """Try nothing again from now on."""
+        self._metrics.shutdown()
+        self._spans.shutdown()  # type: ignore[no-untyped-call]
+
+
+class _Watched(requests.Session):
+    """A session that says once that its endpoint is down, and once that it is back."""
+
+    _failing = False
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        try:
+            response = super().request(method, url, *args, **kwargs)
+        except Exception as error:
+            self._tell(str(url), str(error))
+            raise
+        self._tell(str(url), "" if response.ok else f"{response.status_code} {response.reason}")
+        return response
+
+    def _tell(self, url: str, failure: str) -> None:
+        if bool(failure) != self._failing:
+            self._failing = bool(failure)
+            told = f"fails, tried on without another word: {failure}" if failure else "works again"
+            log.log(logging.WARNING if failure else logging.INFO, "export to %s %s", url.rpartition("@")[2], told)
+
+
+class _WatchedGoogle(_Watched, AuthorizedSession):
+    """The same, its requests authorised."""
+
+
+class _ApplicationDefault(Credentials):
+    """Application default credentials, looked for when first used: that may take a metadata server's time."""
+
+    _found: Credentials | None = None
+
+    def before_request(self, request: Any, method: str, url: str, headers: MutableMapping[str, str]) -> None:
+        self._find(request).before_request(request, method, url, headers)  # type: ignore[no-untyped-call]
+
+    def refresh(self, request: Any) -> None:
+        self._find(request).refresh(request)  # type: ignore[no-untyped-call]
+
+    def _find(self, request: Any) -> Credentials:
+        if self._found is None:
+            self._found, _ = google.auth.default(scopes=[GOOGLE_SCOPE], request=request)
+        return self._found
+
+
+def _session(credentials: Credentials | None) -> requests.Session:
+    return _WatchedGoogle(credentials) if credentials else _Watched()  # type: ignore[no-untyped-call]
+
+
+def _only_at_debug(record: logging.LogRecord) -> bool:
+    return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)

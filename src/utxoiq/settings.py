@@ -1,0 +1,143 @@
+"""What can be set, with its meaning and default: the one place that `config init` and the checks are made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from utxoiq.chain.network import NETWORKS
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Section(BaseModel):
+    """Part of the settings. Unknown keys are left out (and warned of when they are read)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class NodeSettings(Section):
+    """Bitcoin Core."""
+
+    url: str | None = None
+    """Its RPC and REST address, such as http://127.0.0.1:8332."""
+    user: str = ""
+    """Empty: log in with the cookie."""
+    password: SecretStr = SecretStr("")
+    """Better kept in a secrets file or the environment (UTXOIQ_NODE__PASSWORD) than here."""
+    cookie_file: Path | None = None
+    """Where the node writes its cookie; by default the usual place in ~/.bitcoin, by port."""
+    rest: bool = True
+    """Ask REST for blocks (rest=1 in bitcoin.conf), which is many times faster than RPC."""
+    zmq: str = "auto"
+    """Where it announces blocks: `auto` asks the node, `off`, or an address such as tcp://127.0.0.1:28332."""
+    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """How often to ask for the tip beside ZMQ."""
+    timeout_seconds: Seconds = 30.0
+    """Give up on an answer after so long without a byte."""
+    proxy: str | None = None
+    """Reach it through this proxy, such as socks5://127.0.0.1:9050."""
+
+
+class EsploraSettings(Section):
+    """An Esplora or mempool.space API, for those without a node. Never used unless its address is given."""
+
+    url: str | None = None
+    """Its API address, such as https://mempool.space/api."""
+    poll_seconds: Annotated[float, Field(ge=1, le=3600)] = 20.0
+    """How often to ask for the tip."""
+    requests_per_second: Annotated[float, Field(gt=0, le=100)] = 4.0
+    """No more than so many; it also waits as long as the server says (Retry-After)."""
+    most_requests_a_block: Annotated[int, Field(ge=0)] = 200
+    """Requests to spend on a block's spent outputs (25 transactions each); a bigger block's stay unknown."""
+    timeout_seconds: Seconds = 30.0
+    """Give up on an answer after so long without a byte."""
+    proxy: str | None = None
+    """Reach it through this proxy."""
+
+
+class LiveSettings(Section):
+    """Where a new store begins."""
+
+    from_height: Annotated[int, Field(ge=0)] | None = None
+    """The first block of a new store; by default a window behind the tip."""
+    window_blocks: Annotated[int, Field(ge=1)] = 288
+    """How far behind the tip a new store begins."""
+
+
+class MempoolSettings(Section):
+    """Snapshots of the node's mempool."""
+
+    enabled: bool = True
+    """Take them."""
+    interval_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    """How often, beside one after each block."""
+
+
+class ProcessorSettings(BaseModel):
+    """One signal processor. Any other key is a threshold of its own: docs/signals/ has them all."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    __pydantic_extra__: dict[str, float]
+
+    enabled: bool = True
+    """Whether it runs."""
+    confidence_threshold: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Signals below are not kept."""
+    time_window: Annotated[int, Field(ge=1)] | None = None
+    """Past blocks to compare with; by default its own choice."""
+
+
+class HttpSettings(Section):
+    """Health and metrics: /healthz, /readyz, /metrics."""
+
+    listen: str = "127.0.0.1:9470"
+    """Address and port; `off` for none."""
+
+
+class MetricsSettings(Section):
+    """Where metrics and traces go, beside /metrics."""
+
+    enabled: bool = True
+    """Measure at all."""
+    otlp_endpoint: str | None = None
+    """An OpenTelemetry collector, such as http://127.0.0.1:4318."""
+    project_id: str | None = None
+    """A Google Cloud project, for Cloud Monitoring."""
+
+
+class LogSettings(Section):
+    """What the log says, and how."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least severe lines to write."""
+    as_json: bool | None = None
+    """One JSON object a line; by default wherever the log is no terminal."""
+
+
+class Fields(Section):
+    """All settings."""
+
+    network: str | None = None
+    """Refuse a node or store of another one: main, test3, test4, signet or regtest."""
+    db: str = "sqlite:///utxoiq.db"
+    """The store."""
+    labels: Path | None = None
+    """A label file instead of the packaged one."""
+    node: NodeSettings = NodeSettings()
+    esplora: EsploraSettings = EsploraSettings()
+    live: LiveSettings = LiveSettings()
+    mempool: MempoolSettings = MempoolSettings()
+    processors: dict[str, ProcessorSettings] = {}
+    http: HttpSettings = HttpSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
+
+    @field_validator("network")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in NETWORKS:
+            raise ValueError(f"none of {', '.join(NETWORKS)}")
+        return name
