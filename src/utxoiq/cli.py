@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from utxoiq.errors import UtxoiqError
+from utxoiq.errors import ConfigError, UtxoiqError
 
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
@@ -28,6 +28,10 @@ app = typer.Typer(
 )
 entities_app = typer.Typer(help="Who is who: labelled entities, with the source of each label.", no_args_is_help=True)
 app.add_typer(entities_app, name="entities")
+config_app = typer.Typer(
+    help="Settings: what is in force, whether a file is right, and one to begin with.", no_args_is_help=True
+)
+app.add_typer(config_app, name="config")
 
 BlocksPath = Annotated[
     Path,
@@ -43,6 +47,9 @@ NetworkName = Annotated[
 ]
 Labels = Annotated[Path | None, typer.Option("--labels", help="A label file instead of the packaged one.")]
 Retracted = Annotated[bool, typer.Option("--retracted", help="Also what no longer holds, with the reason.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", envvar="UTXOIQ_CONFIG", help="A TOML file; by default utxoiq.toml here.")
+]
 DEFAULT_DB = "sqlite:///utxoiq.db"
 EVERYTHING = 1 << 62
 
@@ -170,6 +177,98 @@ def verify(
     sys.exit({"equal": 0, "different": 1, "cannot tell": 3}[verdict.verdict])
 
 
+@app.command()
+def run(
+    node: Annotated[
+        str | None, typer.Option("--node", help="A Bitcoin Core node's RPC address, such as http://127.0.0.1:8332.")
+    ] = None,
+    esplora: Annotated[
+        str | None, typer.Option("--esplora", help="An Esplora or mempool.space API instead, marked on every row.")
+    ] = None,
+    db: Annotated[str | None, typer.Option("--db", help="The store, sqlite:///FILE.")] = None,
+    first: Annotated[
+        int | None, typer.Option("--from", min=0, help="First block of a new store; else a window behind the tip.")
+    ] = None,
+    network: NetworkName = None,
+    labels: Labels = None,
+    listen: Annotated[
+        str | None, typer.Option("--listen", help="HOST:PORT of /healthz, /readyz and /metrics, or off.")
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Follow a node for good: each block within a second into facts, signals and insights, reorgs taken back."""
+    from utxoiq.config import ConfigurationModule, Sources
+    from utxoiq.service import Service
+
+    given: dict[str, Any] = {
+        "node": {"url": node}, "esplora": {"url": esplora}, "live": {"from_height": first}, "http": {"listen": listen},
+        "db": db, "network": network, "labels": labels,
+    }  # fmt: skip
+    service = Service(ConfigurationModule(Sources.of_environment(config, _without_none(given))))
+    asyncio.run(service.run())
+
+
+@app.command()
+def mempool(db: Db = DEFAULT_DB, as_json: AsJson = False, limit: Limit = 144) -> None:
+    """The mempool as it was last seen, and how well such projections foretold the last blocks."""
+    from utxoiq.facts.projection import score
+    from utxoiq.persistence import open_store, reads
+    from utxoiq.show import json_lines, mempool_report
+
+    with open_store(db, must_exist=True) as store:
+        newest, audits = reads.mempool(store), reads.audits(store, limit)
+    scores = score(audits)
+    if as_json:
+        json_lines([{"snapshot": newest, "score": scores, "audits": audits}])
+    else:
+        mempool_report(newest, scores, audits)
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """All settings as they are in force, secrets masked."""
+    from utxoiq.config import Sources
+    from utxoiq.show import json_lines, settings_table
+
+    settings, warnings = Sources.of_environment(config).load()
+    for warning in warnings:
+        typer.echo(f"utxoiq: {warning}", err=True)
+    (json_lines([settings.shown()])) if as_json else settings_table(settings.shown())
+
+
+@config_app.command("check")
+def config_check(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Whether the settings make sense: exit 0, or 2 with what and where."""
+    from utxoiq.config import Sources
+    from utxoiq.show import json_lines
+
+    sources = Sources.of_environment(config)
+    _, warnings = sources.load()
+    if as_json:
+        json_lines([{"file": str(sources.path), "ok": True, "warnings": warnings}])
+        return
+    for warning in warnings:
+        typer.echo(f"utxoiq: {warning}", err=True)
+    typer.echo("settings are in order")
+
+
+@config_app.command("init")
+def config_init(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = Path("utxoiq.toml"),
+) -> None:
+    """Write a file with every setting, its meaning and its default, all commented out."""
+    from utxoiq.template import settings_template
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(settings_template())
+    except FileExistsError:
+        raise ConfigError(f"{path}: is there already; give another FILE") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be written ({error.strerror})") from error
+    typer.echo(f"{path}: uncomment what you want to change; `utxoiq config check` tells whether it makes sense")
+
+
 @entities_app.command("list")
 def entities_list(
     as_json: AsJson = False,
@@ -218,6 +317,11 @@ def _labels_of(source: BlockSource, path: Path | None) -> LabelSet:
     from utxoiq.entities.labels import labels_for
 
     return labels_for(source.network, path)
+
+
+def _without_none(given: dict[str, Any]) -> dict[str, Any]:
+    cut = {k: _without_none(v) if isinstance(v, dict) else v for k, v in given.items()}
+    return {k: v for k, v in cut.items() if v not in (None, {})}
 
 
 def _counted(rows: Iterable[dict[str, Any]], step: Callable[[], None]) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from utxoiq.models import BLOCK_WEIGHT
 from utxoiq.units import btc, sat_per_vb, utc
 
 if TYPE_CHECKING:
@@ -105,6 +106,56 @@ def entity_table(rows: Sequence[dict[str, Any]]) -> None:
             row["id"], Text(row["name"]), row["kind"], row["ticker"] or "", str(row["addresses"]), str(row["tags"]),
             row["as_of"] or "",
         )  # fmt: skip
+    Console().print(table)
+
+
+def mempool_report(
+    newest: dict[str, Any] | None, scores: Sequence[dict[str, Any]], audits: Sequence[dict[str, Any]]
+) -> None:
+    """The newest snapshot, the score of projections as estimates, and the last audits."""
+    console = Console(highlight=False)
+    if newest is None:
+        console.print("No mempool was seen yet: `utxoiq run --node …` takes snapshots.")
+        return
+    weight, rates = newest["backlog_weight"], newest["next_block"] and newest["next_block"]["feerate_percentiles_kvb"]
+    backlog = "unknown" if weight is None else f"{weight / 4e6:,.2f} vMB, {weight / BLOCK_WEIGHT:,.1f} blocks to clear"
+    console.print(
+        f"{utc(newest['taken_at'])}: {newest['transactions']:,} transactions, {newest['vsize'] / 1e6:,.2f} vMB; "
+        f"backlog {backlog}; lowest rate let in {sat_per_vb(newest['minfee_kvb'])} sat/vB"
+    )
+    if rates:
+        told = ", ".join(f"{p} % {sat_per_vb(r)}" for p, r in zip((5, 10, 25, 50, 75, 90), rates, strict=True))
+        console.print(f"next block, sat/vB by weight: {told}")
+    if not scores:
+        console.print("No block was audited yet.")
+        return
+    table = _table("projected percentile", "blocks", "miss", "over", "inside 5..75 %", "median error")
+    for row in scores:
+        error = "unknown" if row["median_error"] is None else f"{row['median_error']:.1%}"
+        shares = (f"{row[name]:.1%}" for name in ("miss", "over", "inside"))
+        table.add_row(f"{row['percentile']} %", str(row["blocks"]), *shares, error)
+    console.print(table)
+    last = _table("height", "projected median", "mined median", "projected fees BTC", "mined fees BTC")
+    for row in audits[:10]:
+        last.add_row(
+            str(row["height"]), sat_per_vb(row["projected_kvb"][3]), sat_per_vb(row["mined_kvb"][3]),
+            btc(row["projected_fees"]), btc(row["mined_fees"]),
+        )  # fmt: skip
+    console.print(last)
+
+
+def settings_table(settings: dict[str, Any]) -> None:
+    """Every setting with its value."""
+    table = _table("setting", "value")
+
+    def add(values: dict[str, Any], where: str) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                add(value, f"{where}{name}.")
+            else:
+                table.add_row(f"{where}{name}", Text("" if value is None else str(value)))
+
+    add(settings, "")
     Console().print(table)
 
 

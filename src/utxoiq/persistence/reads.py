@@ -36,6 +36,25 @@ def signal(store: SqliteStore, signal_id: str) -> Signal | None:
     return Signal(**{k: v for k, v in values.items() if k in Signal.__dataclass_fields__})
 
 
+def mempool(store: SqliteStore) -> dict[str, Any] | None:
+    """The newest mempool snapshot, None where there is none."""
+    rows = store.database.query("SELECT snapshot FROM mempool_snapshots ORDER BY taken_at DESC, rowid DESC LIMIT 1")
+    newest: dict[str, Any] | None = json.loads(rows[0]["snapshot"]) if rows else None
+    return newest
+
+
+def audits(store: SqliteStore, limit: int) -> list[dict[str, Any]]:
+    """What the mempool had foretold of the newest connected blocks, beside what was mined; newest first."""
+    rows = store.database.query(
+        "SELECT b.block_hash, b.height, m.taken_at, a.audit FROM block_snapshots a "
+        "JOIN block_state b USING (block_hash) JOIN mempool_snapshots m USING (snapshot_id) "
+        "WHERE a.audit IS NOT NULL AND b.state = 'connected' "
+        "ORDER BY b.height DESC LIMIT ?",
+        limit,
+    )
+    return [{**{k: r[k] for k in ("block_hash", "height", "taken_at")}, **json.loads(r["audit"])} for r in rows]
+
+
 def _newest(store: SqliteStore, view: str, limit: int) -> list[dict[str, Any]]:
     sql = f"SELECT * FROM {view} ORDER BY created_at DESC, block_height DESC LIMIT ?"  # noqa: S608
     return [_values(row) for row in store.database.query(sql, limit)]

@@ -98,6 +98,13 @@ class SqliteStore:
             yield block_hash, rows[0]["header"]
             block_hash = rows[0]["prev_hash"]
 
+    def stale_signals(self, since: int) -> tuple[int, int | None]:
+        """Signals that hold, are not narrated, and were recorded before `since` (Unix seconds): how many, and when the
+        first of them was."""
+        sql = "SELECT count(*), min(recorded_at) FROM current_signals WHERE NOT processed AND recorded_at < ?"
+        count, first = self.database.query(sql, since)[0]
+        return count, first
+
     # Writing
 
     def connect(self, record: BlockRecord) -> int:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from utxoiq.entities.labels import LabelSet, labels_for
-from utxoiq.errors import InsightRefused, UtxoiqError
+from utxoiq.errors import InsightRefused, Transient, UtxoiqError
+from utxoiq.facts.projection import audit
 from utxoiq.models import BlockFacts, BlockRecord, Cursor, Insight, PipelineResult, Signal
+from utxoiq.observability import MonitoringModule, bind_correlation_id
+from utxoiq.pipeline.error_handler import ErrorHandler
 from utxoiq.pipeline.runner import ProcessorThread
 from utxoiq.processors.base import ProcessingContext, SignalProcessor
 
 if TYPE_CHECKING:
     from utxoiq.chain.hashes import Hash256
+    from utxoiq.chain.network import Network
     from utxoiq.insights.generator import InsightGenerator
     from utxoiq.models import BlockData, PersistenceResult
     from utxoiq.persistence.module import SignalPersistenceModule
@@ -24,6 +28,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 block_log = logging.getLogger("utxoiq.block")
 """Failures that the result also carries: a caller that raises them can silence this."""
+
+
+class _WriteFailed(Transient):
+    """A commit that may succeed later."""
+
+    def __init__(self, result: PersistenceResult) -> None:
+        self.result = result
+        super().__init__(result.error)
+
 
 PROCESSOR_TIMEOUT = 10.0
 """Seconds after which a processor is abandoned and its block goes on without it."""
@@ -40,34 +53,66 @@ class PipelineOrchestrator:
         self,
         signal_processors: Sequence[SignalProcessor],
         signal_persistence: SignalPersistenceModule,
+        monitoring_module: MonitoringModule | None = None,
         *,
         insight_generator: InsightGenerator | None = None,
-        labels: LabelSet | None = None,
+        labels: LabelSet | Callable[[Network], LabelSet] | None = None,
         processor_timeout: float = PROCESSOR_TIMEOUT,
+        commit_retries: int = 0,
     ) -> None:
         """`insight_generator`: narrate within the block's own commit; None leaves signals for a worker.
-        `labels`: None for the packaged ones of each block's network."""
+        `labels`: a set, or what gives the one of a network; None for the packaged ones.
+        `commit_retries`: how often a commit is tried again, after 1, 2, 4 … s, while the store's trouble may pass."""
         self.signal_persistence = signal_persistence
-        self._runners = [ProcessorThread(p) for p in signal_processors if p.config.enabled]
-        self._window_size = max((r.processor.window_size for r in self._runners), default=0)
+        self.monitoring = monitoring_module or MonitoringModule(enabled=False)
+        self.errors = ErrorHandler(self.monitoring)
+        self._runners: list[ProcessorThread] = []
+        self.configure(signal_processors)
+        self._retries = commit_retries
         self._generator = insight_generator
-        self._labels = labels
+        self._labels_of: Callable[[Network], LabelSet] = labels_for
+        if isinstance(labels, LabelSet):
+            self._labels_of = lambda _: labels
+        elif labels is not None:
+            self._labels_of = labels
         self._timeout = processor_timeout
 
-    async def process_new_block(self, block: BlockData) -> PipelineResult:
-        """Facts, signals and insights of one block, committed together."""
-        correlation_id, began = uuid4().hex, time.perf_counter()
+    def configure(self, signal_processors: Sequence[SignalProcessor]) -> None:
+        """Use these processors, those that are enabled, from the next block on."""
+        self.close()
+        self._runners = [ProcessorThread(p) for p in signal_processors if p.config.enabled]
+        self._window_size = max((r.processor.window_size for r in self._runners), default=0)
+
+    def use_labels(self, labels_of: Callable[[Network], LabelSet]) -> None:
+        """Use these labels from the next block on."""
+        self._labels_of = labels_of
+
+    async def process_new_block(self, block: BlockData, correlation_id: str | None = None) -> PipelineResult:
+        """Facts, signals and insights of one block, committed together; `correlation_id` of its detection, if any."""
+        correlation_id, began = correlation_id or uuid4().hex, time.perf_counter()
         timing: dict[str, float] = {}
-        try:
-            result = await self._derive_and_commit(block, correlation_id, timing)
-        except UtxoiqError as refusal:
-            block_log.error("block %s: %s", block.block_hash, refusal, extra={"correlation_id": correlation_id})
-            error = str(refusal)
-            result = PipelineResult(False, block.height, [], correlation_id, timing, error=error, failure=refusal)
-        timing["total_duration_ms"] = _ms_since(began)
-        outcome = "done" if result.success else "failed"
-        log.info("block %s %s", block.block_hash, outcome, extra={"correlation_id": correlation_id, **timing})
+        with bind_correlation_id(correlation_id), self.monitoring.span("block", correlation_id, height=block.height):
+            try:
+                result = await self._derive_and_commit(block, correlation_id, timing)
+            except UtxoiqError as refusal:
+                self.errors.count(refusal, "block")
+                block_log.error("block %s: %s", block.block_hash, refusal, extra={"correlation_id": correlation_id})
+                error = str(refusal)
+                result = PipelineResult(False, block.height, [], correlation_id, timing, error=error, failure=refusal)
+            timing["total_duration_ms"] = _ms_since(began)
+            self._tell(block, result)
         return result
+
+    def _tell(self, block: BlockData, result: PipelineResult) -> None:
+        said = {"correlation_id": result.correlation_id, "signals": len(result.signals), **result.timing_metrics}
+        log.debug("block %s %s", block.block_hash, "done" if result.success else "failed", extra=said)
+        counts = len(result.signals) if result.success else 0
+        timing = result.timing_metrics
+        self.monitoring.emit_pipeline_metrics(
+            result.correlation_id, result.block_height, timing, counts, result.success
+        )
+        if result.success:
+            self.monitoring.emit_signal_metrics(result.signals, result.correlation_id)
 
     async def _derive_and_commit(
         self, block: BlockData, correlation_id: str, timing: dict[str, float]
@@ -75,19 +120,42 @@ class PipelineOrchestrator:
         from utxoiq.facts.compute import compute_facts  # noqa: PLC0415 kernels load with the first block, not before
 
         began = time.perf_counter()
-        facts = compute_facts(block, self._labels or labels_for(block.network))
+        with self.monitoring.span("facts"):
+            facts = compute_facts(block, self._labels_of(block.network))
         cursor = self._cursor_after(block)
-        signals = await self._generate_signals(block, facts, cursor is not None, correlation_id)
+        with self.monitoring.span("signals"):
+            signals = await self._generate_signals(block, facts, cursor is not None, correlation_id)
         timing["signal_generation_ms"] = _ms_since(began)
-        insights = await self._narrate(signals, correlation_id)
+        with self.monitoring.span("insights"):
+            insights = await self._narrate(signals, correlation_id)
         persisting = time.perf_counter()
-        record = BlockRecord(block, facts, tuple(signals), tuple(insights), cursor, correlation_id)
-        written = await self.signal_persistence.connect(record)
+        foretold = audit(block.mempool, facts) if block.mempool else None
+        record = BlockRecord(block, facts, tuple(signals), tuple(insights), cursor, correlation_id, foretold)
+        with self.monitoring.span("commit"):
+            written = await self._commit(record)
+        if written.success and facts.pool_name:
+            self.monitoring.emit_entity_metrics(facts.pool_name, "mining_pool")
         timing["signal_persistence_ms"] = _ms_since(persisting)
         return PipelineResult(
             written.success, block.height, signals, correlation_id, timing, insights, written.error,
             rows_written=written.written,
         )  # fmt: skip
+
+    async def _commit(self, record: BlockRecord) -> PersistenceResult:
+        """Try again while the store's trouble may pass; the last result, whatever it is."""
+
+        async def write() -> PersistenceResult:
+            result = await self.signal_persistence.connect(record)
+            if result.transient:
+                raise _WriteFailed(result)
+            return result
+
+        try:
+            return await self.errors.retry_with_backoff(
+                write, what="the commit", correlation_id=record.correlation_id, max_retries=self._retries
+            )
+        except _WriteFailed as failed:
+            return failed.result
 
     async def disconnect_block(self, block_hash: Hash256) -> PersistenceResult:
         """Take the tip off and retract what it said."""
@@ -97,6 +165,7 @@ class PipelineOrchestrator:
         """End the processors' threads."""
         for runner in self._runners:
             runner.close()
+        self._runners = []
 
     def _cursor_after(self, block: BlockData) -> Cursor | None:
         """Where the store stands after this block; None for one that does not follow the tip, an island."""
@@ -109,7 +178,10 @@ class PipelineOrchestrator:
         self, block: BlockData, facts: BlockFacts, linked: bool, correlation_id: str
     ) -> list[Signal]:
         window = await self.signal_persistence.window(block.prev_hash, self._window_size) if linked else []
-        context = ProcessingContext(facts, tuple(window), self._labels or labels_for(block.network), correlation_id)
+        seen = block.mempool is not None and window
+        mempools = await self.signal_persistence.mempools(block.prev_hash, len(window)) if seen else []
+        labels = self._labels_of(block.network)
+        context = ProcessingContext(facts, tuple(window), labels, correlation_id, tuple(mempools))
         found = await asyncio.gather(*(self._run_processor_safe(r, block, context) for r in self._runners))
         return [signal for signals in found for signal in signals]
 
@@ -119,10 +191,10 @@ class PipelineOrchestrator:
         """A processor's signals, none where it fails: that is logged and stops nothing else."""
         try:
             return await runner.process(block, context, self._timeout)
-        except Exception:
-            log.exception(
-                "processor %s failed on block %s", runner.processor.signal_type, block.block_hash,
-                extra={"correlation_id": context.correlation_id},
+        except Exception as error:  # noqa: BLE001 whatever a processor does, the others go on
+            self.errors.handle_processor_error(
+                error, processor=runner.processor.signal_type, correlation_id=context.correlation_id,
+                block_height=block.height, block_hash=str(block.block_hash),
             )  # fmt: skip
             return []
 
@@ -130,7 +202,12 @@ class PipelineOrchestrator:
         insights = []
         for signal in signals if self._generator else ():
             try:
-                insights.append(await self._generator.generate(signal))  # type: ignore[union-attr]
+                began = time.perf_counter()
+                insight = await self._generator.generate(signal)  # type: ignore[union-attr]
+                insights.append(insight)
+                self.monitoring.emit_insight_metrics(
+                    insight.category, insight.confidence, _ms_since(began), correlation_id
+                )
             except InsightRefused as refusal:
                 log.error("signal %s: %s", signal.signal_id, refusal, extra={"correlation_id": correlation_id})
         return insights

@@ -12,7 +12,7 @@ from utxoiq.models import BlockFacts, Signal, SignalType, digest
 
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
-    from utxoiq.models import BlockData
+    from utxoiq.models import BlockData, MempoolSnapshot
 
 FACTS_READ_BY_ALL = ("blockhash", "height", "time", "simulated")
 
@@ -49,6 +49,8 @@ class ProcessingContext:
     """Facts of the blocks before, same branch, oldest first, without a gap; empty for an island."""
     entities: LabelSet
     correlation_id: str
+    mempools: Sequence[MempoolSnapshot | None] = ()
+    """The mempool each block of `window` was mined from, None where it was not seen; empty for history."""
     balances: None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -102,18 +104,26 @@ class SignalProcessor(ABC):
         """The last `window_size` blocks before this one."""
         return context.window[max(0, len(context.window) - self.window_size) :]
 
-    def inputs(self, context: ProcessingContext) -> dict[str, Any]:
-        """Digest and versions of all it saw: what `verify` needs to see it again."""
+    def mempools(self, context: ProcessingContext) -> Sequence[MempoolSnapshot | None]:
+        """Those of `window`; empty for history."""
+        return context.mempools[max(0, len(context.mempools) - self.window_size) :]
+
+    def inputs(self, context: ProcessingContext, mempool: MempoolSnapshot | None = None) -> dict[str, Any]:
+        """Digest and versions of all it saw: what `verify` needs to see it again. `mempool`: of this block, for a
+        signal that rests on it and on those before."""
         fields = (*FACTS_READ_BY_ALL, *self.reads)
         window = self.window(context)
-        seen = [[getattr(facts, name) for name in fields] for facts in (*window, context.facts)]
-        return {
-            "digest": digest([seen, self.settings]),
+        seen: list[Any] = [[getattr(facts, name) for name in fields] for facts in (*window, context.facts)]
+        inputs = {
             "window": {"blocks": len(window), "first": window[0].blockhash if window else None},
             "settings": self.settings,
             "labels_version": context.facts.labels_version,
             "facts_version": context.facts.facts_version,
         }
+        if mempool is not None:
+            seen.append([one and one.snapshot_id for one in (*self.mempools(context), mempool)])
+            inputs["mempool"] = mempool.snapshot_id
+        return {"digest": digest([seen, self.settings]), **inputs}
 
     def signal(
         self,
@@ -124,8 +134,10 @@ class SignalProcessor(ABC):
         basis: dict[str, Any],
         metadata: dict[str, Any],
         txids: Sequence[str] = (),
+        mempool: MempoolSnapshot | None = None,
     ) -> list[Signal]:
-        """The signal, as a list of one; of none where its confidence is below the threshold."""
+        """The signal, as a list of one; of none where its confidence is below the threshold. `mempool`: the block's,
+        where the signal rests on it."""
         if confidence < self.config.confidence_threshold:
             return []
         facts = context.facts
@@ -142,7 +154,7 @@ class SignalProcessor(ABC):
                 evidence={"txids": list(txids), "block_hashes": [facts.blockhash]},
                 created_at=facts.time,
                 model_version=self.model_version,
-                inputs=self.inputs(context),
+                inputs=self.inputs(context, mempool),
                 simulated=facts.simulated,
                 correlation_id=context.correlation_id,
             )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from utxoiq.chain.hashes import NULL_HASH, Hash256
-from utxoiq.errors import NodeUnavailable, SourceError
+from utxoiq.errors import DecodeError, NodeUnavailable, SourceError
 from utxoiq.models import BlockData, Connected, Cursor, Disconnected
 from utxoiq.sources.base import MEDIAN_TIME_ANCESTORS
 
 if TYPE_CHECKING:
+    from utxoiq.chain.block import Block
+    from utxoiq.chain.header import Header
     from utxoiq.chain.network import Network
 
 AT_ONCE = 512
@@ -36,12 +39,11 @@ class Place:
 
 
 class ChainTip(NamedTuple):
-    """The best chain's tip. `rebuilding`: the node is in its initial download, or checks its chain anew."""
+    """The best chain's tip, and the work of all of it."""
 
     block_hash: Hash256
     height: int
     work: int
-    rebuilding: bool
 
 
 class ChainReader(Protocol):
@@ -53,8 +55,26 @@ class ChainReader(Protocol):
     def network(self) -> Network: ...
     def chain_tip(self) -> ChainTip: ...
     def place(self, block_hash: Hash256) -> Place | None: ...
+    def rejects(self, place: Place) -> bool: ...
+    def work_of(self, header: Header) -> int: ...
     def hashes(self, first: int, count: int) -> list[Hash256]: ...
     def read(self, block_hash: Hash256, height: int) -> BlockData: ...
+
+
+@contextmanager
+def making_sense(where: str, what: str) -> Iterator[None]:
+    """Around code that reads an answer: one that is not as it should be raises NodeUnavailable."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise NodeUnavailable(f"{where}: {what} was answered with something else than expected ({error!r})") from error
+
+
+def check_height(block: Block, height: int) -> None:
+    """Raise DecodeError for a block whose coinbase says another height (BIP 34)."""
+    told = block.coinbase.height
+    if told is not None and told != height:
+        raise DecodeError("block", f"{block.block_hash} says it has height {told}, its chain gives {height}")
 
 
 class UnknownTip(SourceError):
@@ -82,7 +102,7 @@ def route(reader: ChainReader, here: Hash256 | None, first: int) -> Route:
     place = reader.place(here)
     if place is None:
         raise UnknownTip(f"{reader.where}: does not know block {here}, on which the store stands")
-    if tip.rebuilding and tip.work < place.work:
+    if tip.work < place.work and not reader.rejects(place):  # it restarted, or builds its chain anew
         raise NodeUnavailable(
             f"{reader.where}: at height {tip.height} and catching up, while the store is at {place.height}"
         )

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from utxoiq.errors import RpcError
+from utxoiq.errors import NodeError, RpcError
+from utxoiq.sources.steps import making_sense
 
 if TYPE_CHECKING:
     import zmq.asyncio
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TOPICS = {"pubhashblock": b"hashblock", "pubsequence": b"sequence"}
+ASK_SECONDS = 60.0
 LABELS_OF_BLOCKS = (b"C", b"D")
 """In `sequence` messages; A and R tell of transactions (Core, doc/zmq.md)."""
 EVERYWHERE = {"0.0.0.0", "*", "::", "[::]"}  # noqa: S104 what a node may have bound, not we
@@ -30,7 +32,8 @@ def addresses(rpc: Rpc, host: str) -> set[str]:
         notifiers: list[dict[str, Any]] = rpc.call("getzmqnotifications")
     except RpcError:  # built without ZMQ
         return set()
-    return {_reachable(n["address"], host) for n in notifiers if n["type"] in TOPICS}
+    with making_sense(rpc.where, "getzmqnotifications"):
+        return {_reachable(n["address"], host) for n in notifiers if n["type"] in TOPICS}
 
 
 def _reachable(address: str, host: str) -> str:
@@ -55,6 +58,28 @@ class Announcements:
         """Until cancelled. Sockets reconnect by themselves."""
         with _subscriptions(where) as sockets:
             await asyncio.gather(*(self._hear(address, socket) for address, socket in sockets.items()))
+
+    async def keep_listening(self, where: Callable[[], set[str]]) -> None:
+        """Until cancelled, to the addresses that `where` gives now and every minute: a node may announce elsewhere
+        after a restart."""
+        hearing: tuple[set[str], asyncio.Task[None]] | None = None
+        try:
+            while True:
+                try:
+                    told = await asyncio.to_thread(where)
+                except NodeError as error:
+                    log.debug("ZMQ addresses unknown: %s", error)
+                    await asyncio.sleep(1)
+                    continue
+                if hearing is None or hearing[0] != told:
+                    if hearing:
+                        hearing[1].cancel()
+                    log.info("listening to %s", ", ".join(sorted(told)) or "no ZMQ: polling alone")
+                    hearing = told, asyncio.create_task(self.listen(told))
+                await asyncio.sleep(ASK_SECONDS)
+        finally:
+            if hearing:
+                hearing[1].cancel()
 
     async def _hear(self, address: str, socket: zmq.asyncio.Socket) -> None:
         while True:

@@ -15,6 +15,7 @@ from utxoiq.chain.serialize import Coin, undo_bytes
 from utxoiq.errors import DecodeError, NodeRefused, NodeUnavailable, RpcError
 from utxoiq.models import LARGE_COIN, MOST_LARGE_COINS
 from utxoiq.sources.node.rpc import MISC, NOT_FOUND, Rpc, satoshis
+from utxoiq.sources.steps import making_sense
 from utxoiq.sources.undo import NOTHING_SPENT
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Blocks:
         """
         raw = self._rest(f"/rest/block/{block_hash}.bin", Offer.NOTHING)
         if raw is None:
-            raw = bytes.fromhex(self._getblock(block_hash, 0))
+            with making_sense(self._rpc.where, "getblock 0"):
+                raw = bytes.fromhex(self._getblock(block_hash, 0))
         block = decode_block(raw, network)
         if block.block_hash != block_hash:
             raise DecodeError("block", f"the node gave {block.block_hash} for {block_hash}")
@@ -72,7 +74,9 @@ class Blocks:
         return self._spent_of_verbose(block)
 
     def _spent_of_verbose(self, block: Block) -> Spent | None:
-        coins = [_coins(tx) for tx in self._getblock(block.block_hash, 3)["tx"][1:]]
+        told = self._getblock(block.block_hash, 3)
+        with making_sense(self._rpc.where, "getblock 3"):
+            coins = [_coins(tx) for tx in told["tx"][1:]]
         if any(coin is None for tx in coins for coin in tx):
             return None
         return read_undo_spent(block, undo_bytes(coins))  # type: ignore[arg-type]
@@ -91,10 +95,11 @@ class Blocks:
         except RpcError as error:  # Core before 25
             log.debug("coin heights stay unknown: %s", error)
             return spent
-        for t, told in zip(spenders, answers, strict=True):
-            for row, coin in enumerate(_coins(told), int(block.tx.first_input[t])):
-                if coin is not None and row in rows:
-                    height[row], is_coinbase[row] = coin.height, coin.is_coinbase
+        with making_sense(self._rpc.where, "getrawtransaction"):
+            for t, told in zip(spenders, answers, strict=True):
+                for row, coin in enumerate(_coins(told), int(block.tx.first_input[t])):
+                    if coin is not None and row in rows:
+                        height[row], is_coinbase[row] = coin.height, coin.is_coinbase
         return replace(spent, height=height, is_coinbase=is_coinbase)
 
     def _rest(self, path: str, without: Offer) -> bytes | None:

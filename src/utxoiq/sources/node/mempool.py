@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from utxoiq.errors import RpcError
 from utxoiq.models import BLOCK_WEIGHT, MempoolSnapshot, NextBlock
 from utxoiq.sources.node.rpc import METHOD_NOT_FOUND, Rpc, satoshis
+from utxoiq.sources.steps import making_sense
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,18 +47,19 @@ class Mempool:
         """The mempool as it is, None while blocks come faster than it can be read. Raises NodeError."""
         for _ in range(ATTEMPTS):
             tip, info = self._rpc.batch([("getbestblockhash",), ("getmempoolinfo",)])
-            basis, chunks = self._chunks(info["size"])
-            if self._rpc.call("getbestblockhash") == tip:
-                return MempoolSnapshot(
-                    taken_at=int(self._clock()),
-                    tip=tip,
-                    transactions=info["size"],
-                    vsize=info["bytes"],
-                    minfee_kvb=satoshis(info["mempoolminfee"]),
-                    relayfee_kvb=satoshis(info["minrelaytxfee"]),
-                    basis=basis,
-                    **({} if basis is None else project(chunks)),
-                )
+            with making_sense(self._rpc.where, "the mempool's state"):
+                basis, chunks = self._chunks(info["size"])
+                if self._rpc.call("getbestblockhash") == tip:
+                    return MempoolSnapshot(
+                        taken_at=int(self._clock()),
+                        tip=tip,
+                        transactions=int(info["size"]),
+                        vsize=int(info["bytes"]),
+                        minfee_kvb=satoshis(info["mempoolminfee"]),
+                        relayfee_kvb=satoshis(info["minrelaytxfee"]),
+                        basis=basis,
+                        **({} if basis is None else project(chunks)),
+                    )
         return None
 
     def _chunks(self, transactions: int) -> tuple[Literal["feerate diagram", "verbose listing"] | None, list[Chunk]]:

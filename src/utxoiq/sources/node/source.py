@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from utxoiq.chain.hashes import Hash256
+from utxoiq.chain.header import Header
 from utxoiq.chain.network import NETWORKS, Network
-from utxoiq.errors import NodeRefused, RpcError, SourceError
-from utxoiq.models import BlockData, Connected, Cursor, Disconnected
+from utxoiq.errors import NodeRefused, NodeUnavailable, RpcError, SourceError
+from utxoiq.models import BlockData, Connected, Cursor, Disconnected, MempoolSnapshot
 from utxoiq.sources.http import Http
+from utxoiq.sources.node.announcements import addresses
 from utxoiq.sources.node.blocks import Blocks
 from utxoiq.sources.node.credentials import Credentials
+from utxoiq.sources.node.mempool import Mempool
 from utxoiq.sources.node.rpc import NOT_FOUND, OUT_OF_RANGE, Rpc
-from utxoiq.sources.steps import AT_ONCE, ChainTip, Place, Times, follow
+from utxoiq.sources.steps import AT_ONCE, ChainTip, Place, Times, check_height, follow, making_sense
 
 CORE_NAMES = {"main": "main", "test": "test3", "testnet4": "test4", "signet": "signet", "regtest": "regtest"}
 """What Core calls a chain (getblockchaininfo) -> our name of the network."""
@@ -47,6 +50,7 @@ class NodeSource:
         self.rpc = Rpc(self._http, Credentials(user, password, cookie_file=cookie_file, port=self._http.port))
         self.blocks_of = Blocks(self.rpc, self._http, rest=rest)
         self.first = first
+        self._mempool = Mempool(self.rpc)
         self._wanted, self._network = network, network
         self._checked = False
 
@@ -64,7 +68,7 @@ class NodeSource:
         return self._network
 
     def _check(self) -> None:
-        chain = str(self.rpc.call("getblockchaininfo")["chain"])
+        chain = str(self._info()["chain"])
         network = NETWORKS.get(CORE_NAMES.get(chain, ""))
         if network is None:
             raise NodeRefused(f"{self.where}: its chain {chain!r} is none we know")
@@ -79,6 +83,15 @@ class NodeSource:
         """Another node may be listening at this address now: ask again what it is."""
         self._checked = False
         self.blocks_of.forget()
+        self._mempool = Mempool(self.rpc)
+
+    def snapshot(self) -> MempoolSnapshot | None:
+        """Its mempool now, None while blocks come faster than it can be read."""
+        return self._mempool.snapshot()
+
+    def announced_at(self) -> set[str]:
+        """Where it announces blocks by ZMQ; none where that is off."""
+        return addresses(self.rpc, self._http.host)
 
     def close(self) -> None:
         """Hang up."""
@@ -88,9 +101,17 @@ class NodeSource:
 
     def chain_tip(self) -> ChainTip:
         """The tip of the best chain."""
+        info = self._info()
+        with making_sense(self.where, "getblockchaininfo"):
+            return ChainTip(
+                Hash256.from_display(info["bestblockhash"]), int(info["blocks"]), int(info["chainwork"], 16)
+            )
+
+    def _info(self) -> dict[str, Any]:
         info = self.rpc.call("getblockchaininfo")
-        rebuilding, work = bool(info["initialblockdownload"]), int(info["chainwork"], 16)
-        return ChainTip(Hash256.from_display(info["bestblockhash"]), info["blocks"], work, rebuilding)
+        if not isinstance(info, dict) or "chain" not in info:
+            raise NodeUnavailable(f"{self.where}: getblockchaininfo was answered with something else than expected")
+        return info
 
     def best_hash(self) -> str:
         """The tip's hash in display order: the cheapest question there is."""
@@ -105,9 +126,25 @@ class NodeSource:
             if error.code == NOT_FOUND:
                 return None
             raise
-        previous = Hash256.from_display(header.get("previousblockhash", "0" * 64))
-        work, active = int(header["chainwork"], 16), header["confirmations"] >= 0
-        return Place(block_hash, previous, header["height"], header["time"], work, active)
+        with making_sense(self.where, "getblockheader"):
+            previous = Hash256.from_display(header.get("previousblockhash", "0" * 64))
+            work, active = int(header["chainwork"], 16), header["confirmations"] >= 0
+            return Place(block_hash, previous, int(header["height"]), int(header["time"]), work, active)
+
+    def work_of(self, header: Header) -> int:
+        """Of one block."""
+        return header.work
+
+    def rejects(self, place: Place) -> bool:
+        """Whether the node holds a block for invalid (`invalidateblock`), and not merely has yet to connect it."""
+        tips = self.rpc.call("getchaintips")
+        with making_sense(self.where, "getchaintips"):
+            above = [(tip["height"] - place.height, tip["hash"]) for tip in tips if tip["status"] == "invalid"]
+            return any(self._is_above(distance, name, place) for distance, name in above if distance >= 0)
+
+    def _is_above(self, distance: int, tip: str, place: Place) -> bool:
+        ancestors = islice(self._ancestors(Hash256.from_display(tip)), distance + 1)
+        return any(ancestor.block_hash == place.block_hash for ancestor in ancestors)
 
     def hashes(self, first: int, count: int) -> list[Hash256]:
         """Up to `count` hashes of the best chain from height `first` up."""
@@ -117,11 +154,13 @@ class NodeSource:
             if error.code == OUT_OF_RANGE:  # the chain became shorter since
                 return []
             raise
-        return [Hash256.from_display(text) for text in found]
+        with making_sense(self.where, "getblockhash"):
+            return [Hash256.from_display(text) for text in found]
 
     def read(self, block_hash: Hash256, height: int) -> BlockData:
         """A block without its prior times. Raises DecodeError for one that is not what it claims to be."""
         block, spent = self.blocks_of.read(block_hash, self.network)
+        check_height(block, height)
         return BlockData(block, height, spent, None, f"node {self.where}")
 
     # BlockSource
@@ -133,7 +172,7 @@ class NodeSource:
 
     def lowest(self) -> int:
         """Height of the first block the node still has."""
-        return int(self.rpc.call("getblockchaininfo").get("pruneheight", 0))
+        return int(self._info().get("pruneheight", 0))
 
     def block_at(self, height: int) -> BlockData:
         """The block of the best chain at `height`. Raises SourceError where there is none."""

@@ -1,0 +1,68 @@
+"""Keeps the newest mempool snapshot at hand, and stores each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from utxoiq.errors import NodeError, StoreError
+
+if TYPE_CHECKING:
+    from utxoiq.models import BlockData, MempoolSnapshot
+    from utxoiq.observability import MonitoringModule
+    from utxoiq.persistence.sqlite import SqliteStore
+
+log = logging.getLogger(__name__)
+
+TYPICAL = 3
+"""Index of the median among a snapshot's percentiles."""
+
+
+class MempoolWatch:
+    """Takes a snapshot every so many seconds, and at once when `look` is called."""
+
+    def __init__(
+        self,
+        take: Callable[[], MempoolSnapshot | None],
+        store: SqliteStore,
+        monitoring: MonitoringModule,
+        interval: Callable[[], float],
+    ) -> None:
+        """`take`: one snapshot, as the source gives it. `interval`: seconds, asked anew each time."""
+        self._take, self._store, self._monitoring, self._interval = take, store, monitoring, interval
+        self._now = asyncio.Event()
+        self.newest: MempoolSnapshot | None = None
+
+    def look(self) -> None:
+        """Take one now: a block has come."""
+        self._now.set()
+
+    def of(self, block: BlockData) -> MempoolSnapshot | None:
+        """The newest snapshot, if it was taken upon the block's parent."""
+        newest = self.newest
+        return newest if newest is not None and newest.tip == str(block.prev_hash) else None
+
+    async def run(self) -> None:
+        """Until cancelled. A node or store that fails is the monitor's to tell; here it is only missed."""
+        while True:
+            try:
+                snapshot = await asyncio.to_thread(self._take)
+                if snapshot is not None:
+                    self.newest = snapshot
+                    await asyncio.to_thread(self._store.add_snapshot, snapshot)
+                    self._measure(snapshot)
+            except (NodeError, StoreError) as error:
+                log.debug("no mempool snapshot: %s", error)
+            try:
+                await asyncio.wait_for(self._now.wait(), self._interval())
+            except TimeoutError:
+                continue
+            self._now.clear()
+
+    def _measure(self, snapshot: MempoolSnapshot) -> None:
+        rates = snapshot.next_block.feerate_percentiles_kvb if snapshot.next_block else []
+        self._monitoring.emit_mempool_metrics(
+            snapshot.transactions, snapshot.vsize, snapshot.minfee_kvb, rates[TYPICAL] if rates else None
+        )

@@ -1,0 +1,208 @@
+"""`utxoiq run`: monitor, mempool, doorbell, settings, alerts and health in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from utxoiq.chain.network import NETWORKS, Network
+from utxoiq.config import ConfigurationModule, Reload, Settings
+from utxoiq.entities.labels import labels_for
+from utxoiq.errors import ConfigError, LabelError, StoreError
+from utxoiq.insights.generator import InsightGenerator
+from utxoiq.observability import MonitoringModule, configure_logging
+from utxoiq.persistence import SignalPersistenceModule, open_store
+from utxoiq.pipeline import PipelineOrchestrator
+from utxoiq.pipeline.mempool_watch import MempoolWatch
+from utxoiq.pipeline.monitor import BlockMonitor
+from utxoiq.processors.discovery import discover
+from utxoiq.sources.esplora import EsploraSource
+from utxoiq.sources.node.announcements import Announcements
+from utxoiq.sources.node.source import NodeSource
+from utxoiq.web.health import health_app, listen_at, serve
+
+if TYPE_CHECKING:
+    from utxoiq.entities.labels import LabelSet
+
+log = logging.getLogger(__name__)
+
+STALE_CHECK_SECONDS = 60.0
+COMMIT_RETRIES = 3
+SWAPPABLE = ("processors", "labels", "mempool", "node", "esplora", "log")
+"""Settings that take effect while running; the others at the next start."""
+
+
+def source_of(settings: Settings) -> NodeSource | EsploraSource:
+    """The live source that is set. Raises ConfigError where there is none: an API of others is never the default."""
+    wanted = NETWORKS[settings.network] if settings.network else None
+    node, esplora = settings.node, settings.esplora
+    if node.url:
+        return NodeSource(
+            node.url, user=node.user, password=node.password.get_secret_value(), cookie_file=node.cookie_file,
+            rest=node.rest, timeout=node.timeout_seconds, proxy=node.proxy, network=wanted,
+        )  # fmt: skip
+    if esplora.url:
+        return EsploraSource(
+            esplora.url, requests_per_second=esplora.requests_per_second, proxy=esplora.proxy, network=wanted,
+            most_requests_a_block=esplora.most_requests_a_block, timeout=esplora.timeout_seconds,
+        )  # fmt: skip
+    raise ConfigError("no node: give --node http://127.0.0.1:8332 (or node.url in utxoiq.toml), or --esplora URL")
+
+
+class Service:
+    """Everything that runs beside each other, over one store."""
+
+    def __init__(self, configuration: ConfigurationModule) -> None:
+        """Raises ConfigError, StoreError, LabelError: a service does not start half."""
+        self.configuration = configuration
+        settings = configuration.settings
+        configure_logging(settings.log.level, settings.log.as_json)
+        self._listening = None if settings.http.listen == "off" else listen_at(settings.http.listen)
+        self.store = open_store(settings.db)
+        self.monitoring = MonitoringModule(
+            settings.metrics.project_id, settings.metrics.enabled, otlp_endpoint=settings.metrics.otlp_endpoint
+        )
+        self.orchestrator = PipelineOrchestrator(
+            discover(settings.processor_configs()), SignalPersistenceModule(store=self.store), self.monitoring,
+            insight_generator=InsightGenerator(), labels=_labels_of(settings), commit_retries=COMMIT_RETRIES,
+        )  # fmt: skip
+        self._pending: Reload | None = None
+        self.mempool = MempoolWatch(
+            lambda: self.monitor.source.snapshot() if self.monitor.status.ready else None, self.store, self.monitoring,
+            lambda: self.configuration.settings.mempool.interval_seconds,
+        )  # fmt: skip
+        self.monitor = BlockMonitor(
+            source_of(settings), self.store, self.orchestrator, poll_seconds=_poll_of(settings),
+            window_blocks=settings.live.window_blocks, from_height=settings.live.from_height,
+            mempool_of=self.mempool.of, after_block=self.mempool.look, between_blocks=self._between_blocks,
+        )  # fmt: skip
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT, or a task fails as none should."""
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_now)
+        self.store.add_settings("applied", self.configuration.settings.shown(), [], "start")
+        for warning in self.configuration.warnings:
+            log.warning("settings: %s", warning)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(work) for work in self._work()]
+                await stop.wait()
+                log.info("stopping")
+                for task in tasks:
+                    task.cancel()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of threads, sockets and the store."""
+        self.orchestrator.close()
+        self.monitoring.shutdown()
+        self.monitor.source.close()
+        self.store.close()
+
+    def _work(self) -> list[Any]:
+        doorbell = Announcements(self.monitor.ring, self.monitoring.emit_zmq_metric)
+        work = [self.monitor.run(), doorbell.keep_listening(self._announced_at), self._watch_settings()]
+        work.append(self._check_stale())
+        if self.configuration.settings.mempool.enabled:
+            work.append(self.mempool.run())
+        if self._listening:
+            work.append(serve(health_app(self.status, self.monitoring.metrics_text), self._listening))
+        return work
+
+    def status(self) -> dict[str, Any]:
+        """How it stands, for /readyz."""
+        status = self.monitor.status
+        return {"ready": status.ready, **asdict(status), "source": self.monitor.source.where}
+
+    def _announced_at(self) -> set[str]:
+        """Addresses of ZMQ, none where there is none. Raises NodeError."""
+        setting = self.configuration.settings.node.zmq
+        if setting == "auto":
+            return self.monitor.source.announced_at()
+        return set() if setting == "off" else {setting}
+
+    # Settings
+
+    def _reload_now(self) -> None:
+        change = self.configuration.reload()
+        if change:
+            self._take(change)
+
+    async def _watch_settings(self) -> None:
+        async for change in self.configuration.watch():
+            self._take(change)
+
+    def _take(self, change: Reload) -> None:
+        self.monitoring.emit_config_reload(change.refused is None)
+        if change.refused is None:
+            self._pending = change
+            self.monitor.ring()
+            return
+        log.error("settings refused, the old ones stay: %s", change.refused)
+        self._remember("refused", change)
+
+    def _between_blocks(self) -> None:
+        """Swap in what was read, whole."""
+        change, self._pending = self._pending, None
+        if change is None:
+            return
+        names = {change["name"].split(".")[0] for change in change.changes}
+        try:
+            self._apply(change.settings, names)
+        except (ConfigError, LabelError, StoreError) as error:
+            log.error("settings refused, the old ones stay: %s", error)
+            self._remember("refused", Reload(change.settings, change.changes, str(error)))
+            return
+        for one in change.changes:
+            later = "" if one["name"].split(".")[0] in SWAPPABLE else " (takes effect at the next start)"
+            log.info("setting %s: %s, was %s%s", one["name"], one["new"], one["old"], later)
+        self._remember("applied", change)
+
+    def _apply(self, settings: Settings, names: set[str]) -> None:
+        if names & {"labels"}:
+            self.orchestrator.use_labels(_labels_of(settings))
+        if names & {"node", "esplora"}:
+            old = self.monitor.source
+            self.monitor.use(source_of(settings), _poll_of(settings))
+            old.close()
+        if names & {"processors"}:
+            self.orchestrator.configure(discover(settings.processor_configs()))
+        if names & {"log"}:
+            configure_logging(settings.log.level, settings.log.as_json)
+
+    def _remember(self, event: str, change: Reload) -> None:
+        try:
+            self.store.add_settings(event, change.settings.shown(), change.changes, change.refused or "")
+        except StoreError as error:
+            log.error("the change of settings can't be stored: %s", error)
+
+    # Alerts
+
+    async def _check_stale(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self.orchestrator.errors.check_stale_signals, self.store)
+            except StoreError as error:
+                log.error("stale signals can't be counted: %s", error)
+            await asyncio.sleep(STALE_CHECK_SECONDS)
+
+
+def _poll_of(settings: Settings) -> float:
+    return settings.node.poll_seconds if settings.node.url else settings.esplora.poll_seconds
+
+
+def _labels_of(settings: Settings) -> Callable[[Network], LabelSet]:
+    """The labels of each network, read once. Raises LabelError where they can be read already and are refused."""
+    read = cache(lambda network: labels_for(network, settings.labels))
+    if settings.network:
+        read(NETWORKS[settings.network])
+    return read
