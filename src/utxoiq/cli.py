@@ -34,9 +34,10 @@ config_app = typer.Typer(
 app.add_typer(config_app, name="config")
 
 BlocksPath = Annotated[
-    Path,
+    str,
     typer.Argument(
-        metavar="PATH", help="A Bitcoin Core blocks directory, a folder of *.blk[.gz] files, or one of them."
+        metavar="PATH",
+        help="A Bitcoin Core blocks directory, a folder of *.blk[.gz] files, one of them, or a node's http address.",
     ),
 ]
 Db = Annotated[str, typer.Option("--db", envvar="UTXOIQ_DB", help="The store, sqlite:///FILE.")]
@@ -47,6 +48,13 @@ NetworkName = Annotated[
 ]
 Labels = Annotated[Path | None, typer.Option("--labels", help="A label file instead of the packaged one.")]
 Retracted = Annotated[bool, typer.Option("--retracted", help="Also what no longer holds, with the reason.")]
+NodeUrl = Annotated[
+    str | None, typer.Option("--node", help="A Bitcoin Core node's RPC address, such as http://127.0.0.1:8332.")
+]
+EsploraUrl = Annotated[
+    str | None, typer.Option("--esplora", help="An Esplora or mempool.space API instead, marked on every row.")
+]
+RunDb = Annotated[str | None, typer.Option("--db", help="The store, sqlite:///FILE.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", envvar="UTXOIQ_CONFIG", help="A TOML file; by default utxoiq.toml here.")
 ]
@@ -77,9 +85,8 @@ def facts(
     from utxoiq.entities.labels import labels_for
     from utxoiq.facts.compute import compute_facts
     from utxoiq.show import facts_table, json_lines, progress
-    from utxoiq.sources.open import open_source
 
-    source = open_source(path, network)
+    source = _open(path, network)
     total = min(limit, len(source))
     with progress("facts", total) as step:
         rows = (compute_facts(block, labels_for(block.network, labels)).as_dict() for block in source.blocks())
@@ -98,9 +105,8 @@ def scan(
     """Follow PATH from where the store stands to its tip: facts, signals and insights, block by block."""
     from utxoiq.persistence import open_store, reads
     from utxoiq.show import insight_feed, json_lines
-    from utxoiq.sources.open import open_source
 
-    source = open_source(path, network)
+    source = _open(path, network)
     names = _labels_of(source, labels)
     with open_store(db) as store:
         result = _scan(source, store, names)
@@ -152,7 +158,7 @@ def insights(db: Db = DEFAULT_DB, as_json: AsJson = False, limit: Limit = 20, re
 @app.command()
 def verify(
     signal_id: Annotated[str, typer.Argument(metavar="ID", help="A signal's id, or the beginning of it.")],
-    source: Annotated[Path, typer.Option("--source", help="Where the raw blocks are.")],
+    source: Annotated[str, typer.Option("--source", help="Where the raw blocks are: a path, or a node's address.")],
     db: Db = DEFAULT_DB,
     as_json: AsJson = False,
     network: NetworkName = None,
@@ -162,14 +168,14 @@ def verify(
     from utxoiq.persistence import open_store, reads
     from utxoiq.pipeline.verify import verify as verify_signal
     from utxoiq.show import json_lines
-    from utxoiq.sources.open import open_source
 
     with open_store(db, must_exist=True) as store:
         stored, kept_network = reads.signal(store, signal_id), store.network
+        mempools = store.mempools(stored.block_hash, stored.inputs["window"]["blocks"] + 1) if stored else []
     if stored is None:
         raise UtxoiqError(f"no signal, or more than one, begins with {signal_id}: see `utxoiq signals --db {db}`")
-    blocks = open_source(source, network or kept_network)
-    verdict = asyncio.run(verify_signal(stored, blocks, _labels_of(blocks, labels)))
+    blocks = _open(source, network or kept_network)
+    verdict = asyncio.run(verify_signal(stored, blocks, _labels_of(blocks, labels), mempools))
     if as_json:
         json_lines([{"signal_id": stored.signal_id, "verdict": verdict.verdict, "reason": verdict.reason}])
     else:
@@ -179,13 +185,9 @@ def verify(
 
 @app.command()
 def run(
-    node: Annotated[
-        str | None, typer.Option("--node", help="A Bitcoin Core node's RPC address, such as http://127.0.0.1:8332.")
-    ] = None,
-    esplora: Annotated[
-        str | None, typer.Option("--esplora", help="An Esplora or mempool.space API instead, marked on every row.")
-    ] = None,
-    db: Annotated[str | None, typer.Option("--db", help="The store, sqlite:///FILE.")] = None,
+    node: NodeUrl = None,
+    esplora: EsploraUrl = None,
+    db: RunDb = None,
     first: Annotated[
         int | None, typer.Option("--from", min=0, help="First block of a new store; else a window behind the tip.")
     ] = None,
@@ -200,12 +202,38 @@ def run(
     from utxoiq.config import ConfigurationModule, Sources
     from utxoiq.service import Service
 
-    given: dict[str, Any] = {
+    given = {
         "node": {"url": node}, "esplora": {"url": esplora}, "live": {"from_height": first}, "http": {"listen": listen},
         "db": db, "network": network, "labels": labels,
     }  # fmt: skip
     service = Service(ConfigurationModule(Sources.of_environment(config, _without_none(given))))
     asyncio.run(service.run())
+
+
+@app.command()
+def doctor(
+    node: NodeUrl = None,
+    esplora: EsploraUrl = None,
+    db: RunDb = None,
+    network: NetworkName = None,
+    labels: Labels = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check all that `run` needs: node, REST, ZMQ, clock, store, disk, labels; and for each say what to do."""
+    from dataclasses import asdict
+
+    from utxoiq.config import Sources
+    from utxoiq.doctor import examine
+    from utxoiq.show import check_table, json_lines
+
+    given = {"node": {"url": node}, "esplora": {"url": esplora}, "db": db, "network": network, "labels": labels}
+    settings, warnings = Sources.of_environment(config, _without_none(given)).load()
+    for warning in warnings:
+        typer.echo(f"utxoiq: {warning}", err=True)
+    checks = [asdict(check) for check in examine(settings)]
+    (json_lines if as_json else check_table)(checks)
+    sys.exit(1 if any(check["state"] == "failed" for check in checks) else 0)
 
 
 @app.command()
@@ -303,6 +331,19 @@ def demo(
     from utxoiq.demo import run_demo
 
     run_demo(blocks, count, seed, folder)
+
+
+def _open(path: str, network: str | None) -> BlockSource:
+    """A path's source, or a node with what the settings say of it."""
+    if path.startswith(("http://", "https://")):
+        from utxoiq.config import Sources
+        from utxoiq.service import source_of
+
+        given = {"node": {"url": path}, "network": network}
+        return source_of(Sources.of_environment(None, _without_none(given)).load()[0])
+    from utxoiq.sources.open import open_source
+
+    return open_source(Path(path), network)
 
 
 def _scan(source: BlockSource, store: SqliteStore, labels: LabelSet | None) -> ScanResult:

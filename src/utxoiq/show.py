@@ -144,6 +144,16 @@ def mempool_report(
     console.print(last)
 
 
+def check_table(checks: Sequence[dict[str, Any]]) -> None:
+    """What `doctor` found, with what to do."""
+    colours = {"ok": "green", "warning": "yellow", "failed": "red"}
+    table = _table("", "check", "found", "what to do")
+    for check in checks:
+        state = Text(check["state"], style=colours[check["state"]])
+        table.add_row(state, check["name"], Text(check["found"]), Text(check["advice"]))
+    Console().print(table)
+
+
 def settings_table(settings: dict[str, Any]) -> None:
     """Every setting with its value."""
     table = _table("setting", "value")

@@ -49,6 +49,12 @@ LARGE: dict[str, Any] = {
     "pools_tested": 168,
     "p_value": 1.23e-178,
     "pool_name": "W" * 300,
+    "backlog_blocks": 98_765.4,
+    "usual_backlog_blocks": 98_765.4,
+    "waiting_transactions": 9_999_999,
+    "minfee_kvb": 99_999_999,
+    "relayfee_kvb": 99_999_999,
+    "seen_at": 4_294_967_295,
 }
 SMALL: dict[str, Any] = {
     "feerate_kvb": 1,
@@ -75,6 +81,12 @@ SMALL: dict[str, Any] = {
     "pools_tested": 1,
     "p_value": 0.001,
     "pool_name": "x",
+    "backlog_blocks": 0.0,
+    "usual_backlog_blocks": 0.0,
+    "waiting_transactions": 0,
+    "minfee_kvb": 1,
+    "relayfee_kvb": 0,
+    "seen_at": 1_231_006_505,
 }
 
 

@@ -13,7 +13,7 @@ from utxoiq.chain.block import decode_block, read_undo_spent
 from utxoiq.chain.network import NETWORKS
 from utxoiq.entities.labels import LabelSet
 from utxoiq.facts.compute import compute_facts
-from utxoiq.models import BlockData, BlockFacts, Signal
+from utxoiq.models import BLOCK_WEIGHT, BlockData, BlockFacts, MempoolSnapshot, NextBlock, Signal
 from utxoiq.processors.base import ProcessingContext, SignalProcessor
 from utxoiq.simulation.economy import simulate
 from utxoiq.units import COIN
@@ -74,13 +74,44 @@ def rates(factor: float) -> list[int]:
     return [int(rate * factor) for rate in RATES]
 
 
-def context(window: Sequence[BlockFacts], now: BlockFacts, labels: LabelSet = NO_LABELS) -> ProcessingContext:
-    return ProcessingContext(now, tuple(window), labels, "correlation")
+def snapshot(i: int, backlog_blocks: float = 3, **changes: Any) -> MempoolSnapshot:
+    """What waited before the block `at(i)`: so many full blocks."""
+    weight = int(backlog_blocks * BLOCK_WEIGHT)
+    usual: dict[str, Any] = {
+        "taken_at": TIME + SPACING * i - 20,
+        "tip": f"{i:064x}",
+        "transactions": weight // 800,
+        "vsize": weight // 4,
+        "minfee_kvb": 100,
+        "relayfee_kvb": 100,
+        "basis": "feerate diagram",
+        "next_block": NextBlock(min(weight, BLOCK_WEIGHT), 400_000, [900, *RATES]),
+        "backlog_weight": weight,
+        "border_feerates_kvb": [1000] * int(backlog_blocks),
+    }
+    return MempoolSnapshot(**{**usual, **changes})
 
 
-async def said(processor: SignalProcessor, window: Sequence[BlockFacts], now: BlockFacts) -> list[Signal]:
-    """The signals of `now` after `window`."""
-    return await processor.process_block(block(), context(window, now))
+@cache
+def waiting(blocks: int, backlog_blocks: float = 3) -> tuple[MempoolSnapshot, ...]:
+    """The mempools of `blocks` ordinary blocks in a row."""
+    return tuple(snapshot(i, backlog_blocks) for i in range(blocks))
+
+
+def context(
+    window: Sequence[BlockFacts], now: BlockFacts, labels: LabelSet = NO_LABELS,
+    mempools: Sequence[MempoolSnapshot | None] = (),
+) -> ProcessingContext:  # fmt: skip
+    return ProcessingContext(now, tuple(window), labels, "correlation", tuple(mempools))
+
+
+async def said(
+    processor: SignalProcessor, window: Sequence[BlockFacts], now: BlockFacts,
+    mempools: Sequence[MempoolSnapshot | None] = (),
+) -> list[Signal]:  # fmt: skip
+    """The signals of `now` after `window`; `mempools` are those of the window and of `now`."""
+    seen = context(window, now, mempools=mempools[:-1])
+    return await processor.process_block(replace(block(), mempool=mempools[-1] if mempools else None), seen)
 
 
 async def told(processor: SignalProcessor, blocks: Sequence[BlockFacts]) -> list[tuple[int, str]]:
@@ -100,6 +131,7 @@ class Case:
     kind: str
     window: tuple[BlockFacts, ...]
     now: BlockFacts
+    mempools: tuple[MempoolSnapshot, ...] = ()
 
     def __str__(self) -> str:
         return self.kind
@@ -129,6 +161,9 @@ def cases() -> tuple[Case, ...]:
         Case("mempool", "tx_count_record", usual, at(144, txs=501)),
         Case("mempool", "payments_resume", coinbases, at(144, txs=4)),
         Case("mempool", "fee_overpaid", usual, at(144, totalfee=2 * COIN + 380_000, top_fee=overpaid)),
+        Case("mempool", "congestion", usual, at(144), (*waiting(144), snapshot(144, 30))),
+        Case("mempool", "mempool_emptied", usual, at(144), (*waiting(144), snapshot(144, 0.5))),
+        Case("mempool", "purging", usual, at(144), (*waiting(144), snapshot(144, minfee_kvb=2000))),
         Case("miner", "halving", usual, at(144, height=1_050_000, subsidy=SUBSIDY // 2)),
         Case("miner", "reward_unclaimed", usual, at(144, coinbase_unclaimed=SUBSIDY)),
         Case("miner", "empty_block", usual, at(144, txs=1, totalfee=0, top_fee=None)),
@@ -136,8 +171,8 @@ def cases() -> tuple[Case, ...]:
     )
 
 
-KINDS = ("fee_spike", "fee_drop", "tx_count_record", "payments_resume", "fee_overpaid", "halving",
-         "reward_unclaimed", "empty_block", "pool_share_shift")  # fmt: skip
+KINDS = ("fee_spike", "fee_drop", "tx_count_record", "payments_resume", "fee_overpaid", "congestion",
+         "mempool_emptied", "purging", "halving", "reward_unclaimed", "empty_block", "pool_share_shift")  # fmt: skip
 
 
 def case(kind: str) -> Case:
@@ -150,5 +185,5 @@ async def signal_of(kind: str) -> Signal:
 
     chosen = case(kind)
     processor = next(p for p in discover() if p.signal_type == chosen.signal_type)
-    (signal,) = [s for s in await said(processor, chosen.window, chosen.now) if s.kind == kind]
+    (signal,) = [s for s in await said(processor, chosen.window, chosen.now, chosen.mempools) if s.kind == kind]
     return signal

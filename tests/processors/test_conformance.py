@@ -66,7 +66,7 @@ def test_each_kind_has_a_case() -> None:
 @every_case
 async def test_its_case_makes_it_speak(name: str) -> None:
     """Each kind is said in its case, by the processor of its type, and no other kind is."""
-    found = [s for p in discover() for s in await said(p, case(name).window, case(name).now)]
+    found = [s for p in discover() for s in await said(p, case(name).window, case(name).now, case(name).mempools)]
     assert [(s.signal_type, s.kind) for s in found] == [(case(name).signal_type, name)]
 
 
@@ -75,9 +75,9 @@ async def test_its_case_makes_it_speak(name: str) -> None:
 async def test_the_same_input_gives_the_same_bytes(kind: type[SignalProcessor], name: str) -> None:
     """Asked twice, and asked of a new instance, the signals are equal, as canonical JSON too."""
     chosen, processor = case(name), kind()
-    first = await said(processor, chosen.window, chosen.now)
-    again = await said(processor, chosen.window, chosen.now)
-    other = await said(kind(), list(chosen.window), replace(chosen.now))
+    first = await said(processor, chosen.window, chosen.now, chosen.mempools)
+    again = await said(processor, chosen.window, chosen.now, chosen.mempools)
+    other = await said(kind(), list(chosen.window), replace(chosen.now), list(chosen.mempools))
     assert first == again == other
     assert as_text(first) == as_text(again) == as_text(other)
 
@@ -88,7 +88,7 @@ async def test_it_changes_nothing_it_is_given(kind: type[SignalProcessor], name:
     """Facts hold lists and dicts; none of them is another afterwards."""
     chosen = case(name)
     before = canonical_json([facts.as_dict() for facts in (*chosen.window, chosen.now)])
-    await said(kind(), chosen.window, chosen.now)
+    await said(kind(), chosen.window, chosen.now, chosen.mempools)
     assert canonical_json([facts.as_dict() for facts in (*chosen.window, chosen.now)]) == before
 
 
@@ -105,7 +105,7 @@ async def test_it_reads_only_the_facts_it_names(kind: type[SignalProcessor], nam
     assert now.read, "it looked at nothing"
     assert now.read - declared <= FOR_THE_RECORD
     assert set().union(*(facts.read for facts in window)) <= declared
-    assert watched.read <= {"network", "height", "block_hash", "prev_hash"}
+    assert watched.read <= {"network", "height", "block_hash", "prev_hash", "mempool"}
 
 
 @every_processor
@@ -123,8 +123,8 @@ async def test_what_lies_before_its_window_does_not_matter(kind: type[SignalProc
     chosen, processor = case(name), kind(ProcessorConfig(time_window=144))
     older = [at(-1 - i, txs=9000, pool="older", package_feerate_percentiles_kvb=[1] * 5) for i in range(50)][::-1]
     window = chosen.window[-144:]
-    alone = await said(processor, window, chosen.now)
-    assert as_text(await said(processor, [*older, *window], chosen.now)) == as_text(alone)
+    alone = await said(processor, window, chosen.now, chosen.mempools)
+    assert as_text(await said(processor, [*older, *window], chosen.now, chosen.mempools)) == as_text(alone)
 
 
 @every_processor
@@ -132,8 +132,8 @@ async def test_what_lies_before_its_window_does_not_matter(kind: type[SignalProc
 async def test_a_threshold_of_one_lets_only_certainty_through(kind: type[SignalProcessor], name: str) -> None:
     """What is read off a rule stays; everything estimated falls silent."""
     chosen = case(name)
-    usual = await said(kind(), chosen.window, chosen.now)
-    strict = await said(kind(ProcessorConfig(confidence_threshold=1.0)), chosen.window, chosen.now)
+    usual = await said(kind(), chosen.window, chosen.now, chosen.mempools)
+    strict = await said(kind(ProcessorConfig(confidence_threshold=1.0)), chosen.window, chosen.now, chosen.mempools)
     assert [s.kind for s in strict] == [s.kind for s in usual if s.confidence == 1]
     assert all(s.confidence_basis["calibrated"] for s in strict)
 
@@ -143,7 +143,7 @@ async def test_a_threshold_of_one_lets_only_certainty_through(kind: type[SignalP
 async def test_confidence_is_a_probability_that_says_of_what(kind: type[SignalProcessor], name: str) -> None:
     """Between 0 and 1, not under the threshold, with its basis and the number of cases it rests on."""
     processor = kind(ProcessorConfig(confidence_threshold=0.9))
-    for signal in await said(processor, case(name).window, case(name).now):
+    for signal in await said(processor, case(name).window, case(name).now, case(name).mempools):
         assert 0.9 <= signal.confidence <= 1
         assert set(signal.confidence_basis) == {"basis", "cases", "calibrated"}
         assert signal.confidence_basis["cases"] >= 1
@@ -189,7 +189,7 @@ def test_an_unknown_threshold_is_wrong_use(kind: type[SignalProcessor]) -> None:
 @every_case
 async def test_a_signal_is_json(kind: type[SignalProcessor], name: str) -> None:
     """Its content goes through JSON and comes back the same: no tuples, no NaN, no other types."""
-    for signal in await said(kind(), case(name).window, case(name).now):
+    for signal in await said(kind(), case(name).window, case(name).now, case(name).mempools):
         assert json.loads(json.dumps(signal.content(), allow_nan=False)) == signal.content()
 
 
@@ -198,7 +198,7 @@ async def test_a_signal_is_json(kind: type[SignalProcessor], name: str) -> None:
 async def test_a_signal_carries_its_block_and_its_inputs(kind: type[SignalProcessor], name: str) -> None:
     """Hash, height and time of the block, versions and settings of the run, evidence in the block."""
     chosen, processor = case(name), kind()
-    for signal in await said(processor, chosen.window, chosen.now):
+    for signal in await said(processor, chosen.window, chosen.now, chosen.mempools):
         now, window = chosen.now, processor.window(context(chosen.window, chosen.now))
         assert (signal.block_hash, signal.block_height, signal.created_at) == (now.blockhash, now.height, now.time)
         assert signal.evidence["block_hashes"] == [now.blockhash]
@@ -215,13 +215,17 @@ async def test_the_id_follows_from_what_was_seen(kind: type[SignalProcessor], na
     """Another past, or another setting, is another signal; another correlation id is not."""
     chosen = case(name)
     changed = (replace(chosen.window[0], txs=chosen.window[0].txs + 1), *chosen.window[1:])
-    for signal in await said(kind(ProcessorConfig(time_window=1008)), chosen.window, chosen.now):
-        others = await said(kind(ProcessorConfig(time_window=1008)), changed, chosen.now)
-        others += await said(kind(ProcessorConfig(confidence_threshold=0.6)), chosen.window, chosen.now)
+    for signal in await said(kind(ProcessorConfig(time_window=1008)), chosen.window, chosen.now, chosen.mempools):
+        others = await said(kind(ProcessorConfig(time_window=1008)), changed, chosen.now, chosen.mempools)
+        others += await said(
+            kind(ProcessorConfig(confidence_threshold=0.6)), chosen.window, chosen.now, chosen.mempools
+        )
         assert len(others) == 2
         assert signal.signal_id not in {other.signal_id for other in others}
-        elsewhere = replace(context(chosen.window, chosen.now), correlation_id="another")
-        again = await kind(ProcessorConfig(time_window=1008)).process_block(block(), elsewhere)
+        seen = context(chosen.window, chosen.now, mempools=chosen.mempools[:-1])
+        watched = replace(block(), mempool=chosen.mempools[-1] if chosen.mempools else None)
+        elsewhere = replace(seen, correlation_id="another")
+        again = await kind(ProcessorConfig(time_window=1008)).process_block(watched, elsewhere)
         assert [other.signal_id for other in again] == [signal.signal_id]
 
 

@@ -64,6 +64,7 @@ AMOUNTS = {"fee", "unclaimed", "claimed", "entitled", "subsidy", "subsidy_before
 PERCENTS = {"share", "share_before", "share_of_fees", "confidence"}
 COUNTED = {
     "transactions": "transaction",
+    "waiting_transactions": "transaction",
     "window_blocks": "block",
     "recent_blocks": "block",
     "pools_tested": "pool",
@@ -93,7 +94,7 @@ def _unit_of(name: str) -> Callable[[Any], str] | None:
         return lambda share: f"{_percent(share)}%"
     if name.endswith("_kvb"):
         return lambda kvb: f"{_feerate(kvb)} sat/vB"
-    if name == "block_time":
+    if name in ("block_time", "seen_at"):
         return lambda time: utc(time).replace("T", " ").removesuffix("Z") + " UTC"
     return None
 

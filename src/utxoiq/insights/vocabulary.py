@@ -85,6 +85,24 @@ KINDS: dict[tuple[str, str], Kind] = {
         "Among the {transactions} of block {height}, a single transaction paid {fee}, at a rate of {feerate_kvb}. "
         "The median rate in the same block was {usual_feerate_kvb}, so it paid {ratio} times as much for its space.",
     ),
+    ("mempool", "congestion"): Kind(
+        "The mempool holds {backlog_blocks} blocks of transactions",
+        "At {seen_at}, before block {height}, {waiting_transactions} filled {backlog_blocks} full blocks in the node's "
+        "mempool. The usual backlog before each of the last {window_blocks} was {usual_backlog_blocks}.",
+        "up",
+    ),
+    ("mempool", "mempool_emptied"): Kind(
+        "The mempool emptied to {backlog_blocks} blocks of transactions",
+        "At {seen_at}, before block {height}, {waiting_transactions} filled {backlog_blocks} full blocks in the node's "
+        "mempool. The usual backlog before each of the last {window_blocks} was {usual_backlog_blocks}.",
+        "down",
+    ),
+    ("mempool", "purging"): Kind(
+        "The full mempool asks for at least {minfee_kvb}",
+        "At {seen_at}, before block {height}, the node's mempool held {waiting_transactions} and let none in below "
+        "{minfee_kvb}, above its floor of {relayfee_kvb}. A node does so when its mempool has no room left.",
+        "up",
+    ),
     ("miner", "halving"): Kind(
         "The block subsidy halved to {subsidy} at block {height}",
         "From block {height} of {block_time} on, each block creates {subsidy} of new coins, where it created "

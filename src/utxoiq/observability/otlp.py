@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import google.auth
 import requests
-from google.auth.credentials import Credentials
+from google.auth.credentials import Credentials, with_scopes_if_required
 from google.auth.transport.requests import AuthorizedSession
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.trace import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -37,29 +36,24 @@ _TALKATIVE = (
 class Otlp:
     """Exporters to one endpoint. OTEL_EXPORTER_OTLP_HEADERS, _TIMEOUT, ... and OTEL_METRIC_EXPORT_INTERVAL hold."""
 
-    def __init__(self, endpoint: str | None, credentials: Credentials | None) -> None:
+    def __init__(self, endpoint: str | None, credentials: Credentials | None, resource: Resource, scope: str) -> None:
         """`endpoint`: without `/v1/...`; None is Google. Google's own credentials go to Google alone, others to
         any endpoint they are given with."""
         for name in _TALKATIVE:
             logging.getLogger(name).addFilter(_only_at_debug)
         if endpoint is None:
             endpoint, credentials = GOOGLE_ENDPOINT, credentials or _ApplicationDefault()  # type: ignore[no-untyped-call]
-        base = endpoint.rstrip("/")
+        base, unmeasured = endpoint.rstrip("/"), NoOpMeterProvider()
         self._metrics = OTLPMetricExporter(f"{base}/v1/metrics", session=_session(credentials))
         self._spans = OTLPSpanExporter(f"{base}/v1/traces", session=_session(credentials))
+        self._tracing = TracerProvider(resource=resource, shutdown_on_exit=False, meter_provider=unmeasured)
+        self._tracing.add_span_processor(BatchSpanProcessor(self._spans, meter_provider=unmeasured))
+        self.tracer = self._tracing.get_tracer(scope)
         self.metric_reader = PeriodicExportingMetricReader(self._metrics)
-        self._tracing: TracerProvider | None = None
-
-    def tracer(self, resource: Resource, meters: MeterProvider, scope: str) -> Tracer:
-        """What spans are made with; called once."""
-        self._tracing = TracerProvider(resource=resource, shutdown_on_exit=False, meter_provider=meters)
-        self._tracing.add_span_processor(BatchSpanProcessor(self._spans, meter_provider=meters))
-        return self._tracing.get_tracer(scope)
 
     def stop_tracing(self) -> None:
         """Send the spans there are."""
-        if self._tracing:
-            self._tracing.shutdown()
+        self._tracing.shutdown()
 
     def give_up(self) -> None:
         """Try nothing again from now on."""
@@ -76,7 +70,7 @@ class _Watched(requests.Session):
         try:
             response = super().request(method, url, *args, **kwargs)
         except Exception as error:
-            self._tell(str(url), str(error))
+            self._tell(str(url), f"{type(error).__name__}: {error}")
             raise
         self._tell(str(url), "" if response.ok else f"{response.status_code} {response.reason}")
         return response
@@ -110,7 +104,9 @@ class _ApplicationDefault(Credentials):
 
 
 def _session(credentials: Credentials | None) -> requests.Session:
-    return _WatchedGoogle(credentials) if credentials else _Watched()  # type: ignore[no-untyped-call]
+    if credentials is None:
+        return _Watched()
+    return _WatchedGoogle(with_scopes_if_required(credentials, [GOOGLE_SCOPE]))  # type: ignore[no-untyped-call]
 
 
 def _only_at_debug(record: logging.LogRecord) -> bool:

@@ -43,11 +43,10 @@ class Telemetry:
         self._registry = CollectorRegistry()
         self._scrape = threading.Lock()
         readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False, registry=self._registry)]
-        self._otlp = _open_otlp(project_id, otlp_endpoint, credentials)
+        self._otlp = _open_otlp(project_id, otlp_endpoint, credentials, resource)
         if self._otlp:
             readers.append(self._otlp.metric_reader)
         self._meters = MeterProvider(readers, resource, shutdown_on_exit=False)
-        self._tracer = self._otlp.tracer(resource, self._meters, SCOPE) if self._otlp else None
         self._sync: dict[str, Counter | Histogram] = {}
         self._gauges: dict[str, float | None] = {}
         self._make_instruments()
@@ -62,13 +61,13 @@ class Telemetry:
 
     def span(self, name: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Any]:
         """A span under the current one, current itself while entered. Without OTLP there is nowhere to send it."""
-        if self._tracer is None:
+        if self._otlp is None:
             return nullcontext()
         known = {_text(key): _attribute(value) for key, value in attributes.items() if value is not None}
         parent = getattr(trace.get_current_span(), "attributes", None) or {}
         if "correlation_id" in parent:
             known.setdefault("correlation_id", parent["correlation_id"])
-        return _current(self._tracer.start_span(_text(name), attributes=known))
+        return _current(self._otlp.tracer.start_span(_text(name), attributes=known))
 
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format."""
@@ -119,14 +118,16 @@ def _resource(project_id: str | None, service_name: str) -> Resource:
     return place.merge(Resource.create({**named, "gcp.project_id": project_id}))
 
 
-def _open_otlp(project_id: str | None, endpoint: str | None, credentials: Credentials | None) -> Otlp | None:
+def _open_otlp(
+    project_id: str | None, endpoint: str | None, credentials: Credentials | None, resource: Resource
+) -> Otlp | None:
     """The OTLP exporters, if any are asked for and can be made: Prometheus goes on without them."""
     if project_id is None and endpoint is None:
         return None
     try:
         from utxoiq.observability.otlp import Otlp  # noqa: PLC0415 requests, protobuf and Google's library
 
-        return Otlp(endpoint, credentials)
+        return Otlp(endpoint, credentials, resource, SCOPE)
     except Exception:
         log.exception("no OTLP export of metrics and traces")
         return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from utxoiq.chain.hashes import Hash256
 from utxoiq.errors import ConfigError, InputRefused, UtxoiqError
 from utxoiq.facts.compute import compute_facts
-from utxoiq.models import FACTS_VERSION, Signal, canonical_json
+from utxoiq.models import FACTS_VERSION, MempoolSnapshot, Signal, canonical_json
 from utxoiq.processors.base import ProcessingContext, ProcessorConfig
 from utxoiq.processors.discovery import discover
 
@@ -26,8 +27,13 @@ class Verdict:
     reason: str
 
 
-async def verify(signal: Signal, source: BlockSource, labels: LabelSet) -> Verdict:
-    """Read the blocks the signal rests on from `source` and derive it with its recorded settings and versions."""
+async def verify(
+    signal: Signal, source: BlockSource, labels: LabelSet, mempools: Sequence[MempoolSnapshot | None] = ()
+) -> Verdict:
+    """Read the blocks the signal rests on from `source` and derive it with its recorded settings and versions.
+
+    `mempools`: as recorded for the same blocks; what a mempool held can't be read again from blocks.
+    """
     try:
         processor, size = _recorded_inputs(signal, labels)
         blocks = list(source.branch(Hash256.from_display(signal.block_hash), size))
@@ -36,8 +42,11 @@ async def verify(signal: Signal, source: BlockSource, labels: LabelSet) -> Verdi
         return Verdict("cannot tell", str(error))
     if len(blocks) < size:
         return Verdict("cannot tell", f"it rests on {size} blocks, of which the source has {len(blocks)}")
-    context = ProcessingContext(facts[-1], tuple(facts[:-1]), labels, signal.correlation_id)
-    verdict = _compare(signal, await processor.process_block(blocks[-1], context))
+    seen = (*[None] * (size - len(mempools)), *mempools)
+    if "mempool" in signal.inputs and seen[-1] is None:
+        return Verdict("cannot tell", "it rests on a mempool snapshot, which is not here")
+    context = ProcessingContext(facts[-1], tuple(facts[:-1]), labels, signal.correlation_id, seen[:-1])
+    verdict = _compare(signal, await processor.process_block(replace(blocks[-1], mempool=seen[-1]), context))
     unknown = sum(block.spent is None for block in blocks)
     if verdict.verdict == "different" and unknown:
         return Verdict("cannot tell", f"the source has no spent outputs for {unknown} of the {size} blocks it rests on")

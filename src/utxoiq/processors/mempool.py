@@ -1,4 +1,4 @@
-"""Mempool signals of history: what the fees and transactions inside blocks say about the demand for block space.
+"""Mempool signals: what the transactions inside blocks, and live the node's mempool, say of the demand for block space.
 
 Formulas, limits and when such a signal is right: docs/signals/mempool.md.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from utxoiq.models import BLOCK_WEIGHT
 from utxoiq.processors.base import ProcessingContext, SignalProcessor
 from utxoiq.processors.statistics import median, rank_confidence
 from utxoiq.units import COIN
@@ -14,17 +15,18 @@ from utxoiq.units import COIN
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from utxoiq.models import BlockData, BlockFacts, Signal, SignalType
+    from utxoiq.models import BlockData, BlockFacts, MempoolSnapshot, Signal, SignalType
 
 MIDDLE = 2
 """Index of the median among the percentiles."""
 
 
 class MempoolProcessor(SignalProcessor):
-    """Fee spikes and drops, sudden changes of the transaction count, absurd single fees; all from blocks alone."""
+    """Fee spikes and drops, sudden changes of the transaction count, absurd single fees, from blocks alone; congestion,
+    emptying and purging where the node's mempool was seen before the block."""
 
     signal_type: ClassVar[SignalType] = "mempool"
-    model_version = "mempool-1"
+    model_version = "mempool-2"
     reads = ("txs", "totalfee", "package_feerate_percentiles_kvb", "top_fee")
     window_blocks = 144
     defaults: ClassVar[Mapping[str, float]] = {
@@ -37,11 +39,62 @@ class MempoolProcessor(SignalProcessor):
         "overpaid_ratio": 20.0,
         "overpaid_share": 0.5,
         "overpaid_minimum_txs": 10,
+        "congested_blocks": 24,
+        "congestion_ratio": 2.0,
+        "emptied_from_blocks": 3,
     }
 
-    async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:  # noqa: ARG002
+    async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
         """The signals of this block."""
-        return [*self._feerate(context), *self._count(context), *self._overpaid(context)]
+        found = [*self._feerate(context), *self._count(context), *self._overpaid(context)]
+        if block.mempool is not None:
+            found += self._backlog(block.mempool, context) + self._purging(block.mempool, context)
+        return found
+
+    def _backlog(self, now: MempoolSnapshot, context: ProcessingContext) -> list[Signal]:
+        """The backlog in full blocks: at its first crossing of a border in a while."""
+        weights = [None if seen is None else seen.backlog_weight for seen in self.mempools(context)]
+        past = [weight for weight in weights if weight is not None]
+        if now.backlog_weight is None or len(past) < self.minimum_history:
+            return []
+        blocks, usual = now.backlog_weight / BLOCK_WEIGHT, median(past)
+        full = max(self.thresholds["congested_blocks"] * BLOCK_WEIGHT, self.thresholds["congestion_ratio"] * usual)
+        recent = [weight for weight in weights[-int(self.thresholds["quiet_blocks"]) :] if weight is not None]
+        metadata = {
+            "basis": "this node's mempool before the block",
+            "backlog_blocks": round(blocks, 1),
+            "usual_backlog_blocks": round(usual / BLOCK_WEIGHT, 1),
+            "waiting_transactions": now.transactions,
+            "seen_at": now.taken_at,
+            "window_blocks": len(past),
+        }
+        if now.backlog_weight >= full and all(weight < full for weight in recent):
+            confidence, basis = rank_confidence(sum(weight < now.backlog_weight for weight in past), len(past))
+            return self.signal(context, "congestion", "chain", confidence, basis, metadata, mempool=now)
+        emptied = now.backlog_weight < BLOCK_WEIGHT <= min(recent, default=0)
+        if emptied and usual >= self.thresholds["emptied_from_blocks"] * BLOCK_WEIGHT:
+            confidence, basis = rank_confidence(sum(weight > now.backlog_weight for weight in past), len(past))
+            return self.signal(context, "mempool_emptied", "chain", confidence, basis, metadata, mempool=now)
+        return []
+
+    def _purging(self, now: MempoolSnapshot, context: ProcessingContext) -> list[Signal]:
+        """The node throws out what pays least, and none of the window's mempools did."""
+        past = [seen for seen in self.mempools(context) if seen is not None]
+        quiet = past[-int(self.thresholds["quiet_blocks"]) :]
+        if now.minfee_kvb <= now.relayfee_kvb or len(past) < self.minimum_history:
+            return []
+        if any(seen.minfee_kvb > seen.relayfee_kvb for seen in quiet):
+            return []
+        metadata = {
+            "basis": "this node's mempool before the block",
+            "minfee_kvb": now.minfee_kvb,
+            "relayfee_kvb": now.relayfee_kvb,
+            "waiting_transactions": now.transactions,
+            "seen_at": now.taken_at,
+            "window_blocks": len(past),
+        }
+        confidence, basis = rank_confidence(sum(seen.minfee_kvb < now.minfee_kvb for seen in past), len(past))
+        return self.signal(context, "purging", "chain", confidence, basis, metadata, mempool=now)
 
     def _feerate(self, context: ProcessingContext) -> list[Signal]:
         past, now = self.window(context), _feerate(context.facts)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,12 @@ class NodeSource:
         """The tip's hash in display order: the cheapest question there is."""
         best: str = self.rpc.call("getbestblockhash")
         return best
+
+    def clock_skew(self) -> float:
+        """Seconds between our clock and the node's, as its HTTP server tells it."""
+        told = self._http.request("GET", "/rest/chaininfo.json").headers.get("Date")
+        with making_sense(self.where, "the time"):
+            return abs(parsedate_to_datetime(told).timestamp() - time.time())
 
     def place(self, block_hash: Hash256) -> Place | None:
         """The header of a block, None for one the node does not know."""
