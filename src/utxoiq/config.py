@@ -22,6 +22,7 @@ from utxoiq.errors import ConfigError
 from utxoiq.processors.base import ProcessorConfig
 from utxoiq.processors.discovery import discover
 from utxoiq.settings import Fields
+from utxoiq.units import without_user
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,11 @@ RELOAD_SECONDS = 300.0
 OTHER_VARIABLES = {"UTXOIQ_CONFIG", "UTXOIQ_SECRETS_DIR", "UTXOIQ_SHARED", "UTXOIQ_BITCOIND"}
 """Variables that are no settings."""
 
+SECTIONS = {
+    name for name, info in Fields.model_fields.items()
+    if name == "processors" or (isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel))
+}  # fmt: skip
+
 _files: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("_files", default=())
 """What the secrets files and the TOML file say, while settings are built."""
 
@@ -39,8 +45,9 @@ class Settings(BaseSettings, Fields):
     """All settings, frozen. Built by `Sources.load`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True, use_attribute_docstrings=True
-    )
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True, use_attribute_docstrings=True,
+        allow_inf_nan=False,
+    )  # fmt: skip
 
     @classmethod
     def settings_customise_sources(
@@ -57,7 +64,8 @@ class Settings(BaseSettings, Fields):
 
     def shown(self) -> dict[str, Any]:
         """As JSON values, secrets masked."""
-        return self.model_dump(mode="json")
+        shown: dict[str, Any] = _masked(self.model_dump(mode="json"))
+        return shown
 
     def processor_configs(self) -> dict[str, ProcessorConfig]:
         """The settings of each processor that has some. Raises ConfigError."""
@@ -90,8 +98,8 @@ class Sources:
 
     def load(self) -> tuple[Settings, list[str]]:
         """The settings, and a warning for each key that means nothing. Raises ConfigError: where and what."""
-        written = self._read_file()
-        token = _files.set((self._read_secrets(), written))
+        written, secrets, variables = self._read_file(), self._read_secrets(), self._read_variables()
+        token = _files.set((_nested(secrets), written))
         try:
             settings = Settings(_env_file=self.env_file, **self.overrides)  # type: ignore[call-arg]
         except ValidationError as error:
@@ -100,8 +108,12 @@ class Sources:
             raise ConfigError(f"configuration: {error}") from error
         finally:
             _files.reset(token)
-        discover(settings.processor_configs())
-        return settings, [*_unknown(written, Fields), *self._unknown_variables()]
+        try:
+            discover(settings.processor_configs())
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}, .env or environment: processors: {error}") from error
+        names = [n for n in (*secrets, *variables) if any(_unknown(_nested({n: ""}), Fields))]
+        return settings, [f"{name} is no setting: ignored" for name in (*_unknown(written, Fields), *names)]
 
     @property
     def path(self) -> Path:
@@ -119,35 +131,34 @@ class Sources:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self.path}: {error}") from error
 
-    def _read_secrets(self) -> dict[str, Any]:
+    def _read_secrets(self) -> dict[str, str]:
         """Names of files are those of variables: utxoiq_node__password. Others lie there for other programs."""
-        found: dict[str, Any] = {}
         try:
-            for path in sorted(self.secrets_dir.iterdir()) if self.secrets_dir else ():
-                name = path.name.upper()
-                if path.is_file() and name.startswith(PREFIX):
-                    *sections, key = name.removeprefix(PREFIX).lower().split("__")
-                    place = found
-                    for section in sections:
-                        place = place.setdefault(section, {})
-                    place[key] = path.read_text("utf-8").rstrip("\r\n")
+            paths = sorted(path for path in self.secrets_dir.iterdir() if path.is_file()) if self.secrets_dir else []
+            ours = {path.name: path for path in paths if path.name.upper().startswith(PREFIX)}
+            return {name: path.read_text("utf-8").rstrip("\r\n") for name, path in ours.items()}
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self.secrets_dir}: secrets can't be read ({error})") from error
-        return found
+
+    def _read_variables(self) -> list[str]:
+        """Names in the environment and .env, to find those that mean nothing."""
+        try:
+            written = dotenv_values(self.env_file) if self.env_file.is_file() else {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.env_file}: can't be read ({error})") from error
+        both = dict.fromkeys(name.upper() for name in (*os.environ, *written))
+        return [name for name in both if name.startswith(PREFIX) and name not in OTHER_VARIABLES]
 
     def _explain(self, error: ValidationError) -> str:
         first, *more = error.errors()
         where = ".".join(map(str, first["loc"]))
-        given = "" if "password" in where else f", not {first['input']!r}"[:80]
+        value = first["input"]
+        plain = isinstance(value, str) and where not in SECTIONS and "password" not in where
+        given = (
+            f", not {without_user(repr(value))}"[:80] if plain or isinstance(value, (int, float)) or value == [] else ""
+        )
         others = f" (and {len(more)} more)" if more else ""
         return f"{self.path}, .env or environment: {where}: {first['msg']}{given}{others}"
-
-    def _unknown_variables(self) -> Iterator[str]:
-        known = {PREFIX + name.upper() for name in Fields.model_fields}
-        for name in (*os.environ, *(dotenv_values(self.env_file) if self.env_file.is_file() else {})):
-            ours = name.upper().startswith(PREFIX) and name.upper() not in OTHER_VARIABLES
-            if ours and name.upper().split("__")[0] not in known:
-                yield f"{name} is no setting: ignored"
 
     def watched(self) -> list[Path]:
         """The folders in which a change may be one of settings."""
@@ -163,13 +174,36 @@ class Sources:
         return path in mine or (self.secrets_dir is not None and self.secrets_dir.absolute() in path.parents)
 
 
+def _nested(flat: Mapping[str, str]) -> dict[str, Any]:
+    """{"UTXOIQ_NODE__USER": x} -> {"node": {"user": x}}. Raises ConfigError for names that contradict each other."""
+    found: dict[str, Any] = {}
+    for name, value in sorted(flat.items()):
+        *sections, key = name.upper().removeprefix(PREFIX).lower().split("__")
+        place = found
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{name}: {section} is a setting already, and can't be a section")
+        if not key or not all(sections) or key in place:
+            raise ConfigError(f"{name}: names no setting, or one that another name sets too")
+        place[key] = value
+    return found
+
+
 def _unknown(written: Mapping[str, Any], model: type[BaseModel], where: str = "") -> Iterator[str]:
+    """The full names of keys that are no settings."""
     for key, value in written.items():
         known = model.model_fields.get(key)
         if known is None:
-            yield f"{where}{key} is no setting: ignored"
+            yield f"{where}{key}"
         elif isinstance(known.annotation, type) and issubclass(known.annotation, BaseModel) and isinstance(value, dict):
             yield from _unknown(value, known.annotation, f"{where}{key}.")
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(inner) for key, inner in value.items()}
+    return without_user(value) if isinstance(value, str) else value
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[dict[str, Any]]:
@@ -191,6 +225,7 @@ class Reload:
     settings: Settings
     changes: list[dict[str, Any]]
     refused: str | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 class ConfigurationModule:
@@ -210,13 +245,16 @@ class ConfigurationModule:
             told, self._refused = self._refused, str(error)
             return None if told == self._refused else Reload(self.settings, [], self._refused)
         recovered, self._refused = self._refused is not None, None
-        if settings == self.settings and not recovered:
+        known, self.warnings = self.warnings, warnings
+        strange = [warning for warning in warnings if warning not in known]
+        if settings == self.settings and not recovered and not strange:
             return None
         changes = differences(self.settings.shown(), settings.shown())
-        if settings.node.password != self.settings.node.password:
+        names = {change["name"] for change in changes}
+        if settings.node.password != self.settings.node.password and "node.password" not in names:
             changes.append({"name": "node.password", "old": "**********", "new": "**********"})
-        self.settings, self.warnings = settings, warnings
-        return Reload(settings, changes)
+        self.settings = settings
+        return Reload(settings, changes, warnings=strange)
 
     async def watch(self, *, every: float = RELOAD_SECONDS) -> AsyncIterator[Reload]:
         """Each change, as soon as a file changes and at least `every` seconds."""

@@ -155,6 +155,8 @@ class Service:
         change, self._pending = self._pending, None
         if change is None:
             return
+        for warning in change.warnings:
+            log.warning("settings: %s", warning)
         names = {change["name"].split(".")[0] for change in change.changes}
         try:
             self._apply(change.settings, names)

@@ -15,7 +15,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 class Section(BaseModel):
     """Part of the settings. Unknown keys are left out (and warned of when they are read)."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class NodeSettings(Section):
@@ -80,7 +80,7 @@ class ProcessorSettings(BaseModel):
     """One signal processor. Any other key is a threshold of its own: docs/signals/ has them all."""
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
-    __pydantic_extra__: dict[str, float]
+    __pydantic_extra__: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
 
     enabled: bool = True
     """Whether it runs."""

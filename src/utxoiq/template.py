@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from utxoiq.processors.discovery import discover
+from utxoiq.processors.discovery import discovered
 from utxoiq.settings import Fields
 
 HEAD = """\
@@ -38,11 +38,11 @@ def settings_template() -> str:
 
 def _processors() -> Iterator[str]:
     yield from ("", "# Signal processors, with the thresholds of each: docs/signals/ says what they mean.")
-    for processor in discover():
-        yield f"[processors.{processor.signal_type}]"
+    for name, processor in discovered().items():
+        yield f"[processors.{name}]"
         yield "# enabled = true"
-        for name, value in processor.settings.items():
-            yield f"# {name} = {json.dumps(value)}"
+        for key, value in processor.settings.items():
+            yield f"# {key} = {json.dumps(value)}"
         yield ""
 
 

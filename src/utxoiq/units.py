@@ -1,7 +1,8 @@
-"""Units and how they are shown. Money is integer satoshis everywhere; BTC exists only as text."""
+"""Units and how things are shown. Money is integer satoshis everywhere; BTC exists only as text."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 COIN = 100_000_000
@@ -29,3 +30,8 @@ def sat_per_vb(sat_per_kvb: int) -> str:
 def utc(unix_seconds: int) -> str:
     """Unix seconds as ISO 8601 UTC text to the second: 1231006505 -> '2009-01-03T18:15:05Z'."""
     return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def without_user(text: str) -> str:
+    """Text with the user and password of any address in it left out: 'http://joe:secret@host' -> 'http://***@host'."""
+    return re.sub(r"(?<=//)\S*@", "***@", text)

@@ -174,9 +174,10 @@ def test_a_bad_address_is_refused(address: str) -> None:
 
 @pytest.mark.parametrize("again", [P2WPKH, P2WPKH.upper()])
 def test_an_address_of_two_owners_has_none(again: str) -> None:
-    """It is listed as a conflict and belongs to nobody; the other addresses of both keep their owners."""
+    """It is listed as a conflict, as it is usually written, and belongs to nobody; the other addresses of both keep
+    their owners."""
     labels = read(row("a", P2WPKH, GENESIS), row("b", OTHER, again))
-    assert labels.conflicts == [(again, "a", "b")]
+    assert labels.conflicts == [(P2WPKH, "a", "b")]
     assert labels.owner_of(script_of(P2WPKH, MAIN)) is None
     owners = [labels.owner_of(script_of(address, MAIN)) for address in (GENESIS, OTHER)]
     assert owners == [labels.entities["a"], labels.entities["b"]]

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from utxoiq.chain.address import script_of
+from utxoiq.chain.address import address_of, script_of
 from utxoiq.chain.network import NETWORKS, Network
+from utxoiq.entities.owners import Owners
 from utxoiq.errors import ConfigError, DecodeError, LabelError
 
 Kind = Literal["exchange", "mining_pool", "treasury", "etf", "government"]
@@ -29,7 +31,12 @@ class Label:
     source: str
     confidence: Confidence
     as_of: str
-    addresses: tuple[str, ...]
+    text: str
+    """Its addresses, a space between: a string for each of millions would not fit."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(self.text.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +69,25 @@ class LabelSet:
         self.tags = tuple(
             (tag.encode().lower(), entity) for entity in entities if entity.kind == "mining_pool" for tag in entity.tags
         )
-        self.conflicts: list[tuple[str, str, str]] = []
-        self._owners: dict[bytes, str] = {}
-        for entity in entities:
-            for address in entity.addresses:
-                self._add(address, entity)
-        for address, _, _ in self.conflicts:
-            self._owners.pop(script_of(address, network), None)
+        self._numbered = entities
+        self._owners = Owners(self._scripts())
+        self.conflicts = [
+            (address_of(script, network) or script.hex(), entities[first].id, entities[other].id)
+            for script, (first, *others) in self._owners.contested
+            for other in others
+        ]
 
-    def _add(self, address: str, entity: Entity) -> None:
-        try:
-            script = script_of(address, self.network)
-        except DecodeError as error:
-            raise LabelError(f"entity {entity.id}: {error}") from error
-        owner = self._owners.setdefault(script, entity.id)
-        if owner != entity.id:
-            self.conflicts.append((address, owner, entity.id))
+    def _scripts(self) -> Iterator[tuple[bytes, int]]:
+        for number, entity in enumerate(self._numbered):
+            try:
+                yield from ((script_of(address, self.network), number) for address in entity.addresses)
+            except DecodeError as error:
+                raise LabelError(f"entity {entity.id}: {error}") from error
 
     def owner_of(self, script: bytes) -> Entity | None:
         """The one entity a script is ascribed to, None where there is none or more than one."""
-        owner = self._owners.get(script)
-        return self.entities[owner] if owner else None
+        number = self._owners.of(script)
+        return None if number is None else self._numbered[number]
 
     def of_kind(self, kind: Kind) -> list[Entity]:
         return [entity for entity in self.entities.values() if entity.kind == kind]
@@ -110,7 +115,7 @@ def _entity(row: Any) -> Entity:
     labels = tuple(
         Label(
             _text(label["source"]), _one_of(Confidence, label["confidence"]), _text(label["as_of"]),
-            _texts(label["addresses"]),
+            " ".join(_word(address, row["id"]) for address in _texts(label["addresses"])),
         )
         for label in row.get("labels", ())
     )  # fmt: skip
@@ -127,6 +132,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError(f"{value!r} is no text")
     return value
+
+
+def _word(address: str, entity: str) -> str:
+    if address.split() != [address]:
+        raise ValueError(f"entity {entity}: {address!r} is no address")
+    return address
 
 
 def _texts(values: Any) -> tuple[str, ...]:

@@ -49,7 +49,11 @@ class Otlp:
         self._tracing = TracerProvider(resource=resource, shutdown_on_exit=False, meter_provider=unmeasured)
         self._tracing.add_span_processor(BatchSpanProcessor(self._spans, meter_provider=unmeasured))
         self.tracer = self._tracing.get_tracer(scope)
-        self.metric_reader = PeriodicExportingMetricReader(self._metrics)
+        try:
+            self.metric_reader = PeriodicExportingMetricReader(self._metrics)
+        except ValueError:  # an interval that is none
+            self._tracing.shutdown()
+            raise
 
     def stop_tracing(self) -> None:
         """Send the spans there are."""

@@ -23,6 +23,7 @@ class ProcessorConfig:
 
     def __init__(
         self,
+        /,
         enabled: bool = True,
         confidence_threshold: float = 0.7,
         time_window: int | None = None,

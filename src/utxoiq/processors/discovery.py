@@ -11,6 +11,11 @@ GROUP = "utxoiq.processors"
 
 
 def discover(configs: dict[str, ProcessorConfig] | None = None) -> list[SignalProcessor]:
+    """One instance of each installed processor, in the order of their names; see `discovered`."""
+    return list(discovered(configs).values())
+
+
+def discovered(configs: dict[str, ProcessorConfig] | None = None) -> dict[str, SignalProcessor]:
     """One instance of each installed processor, by name, with its own config where there is one.
 
     Raises ConfigError for an entry point that can't be loaded or is no processor, for a config of no processor, or with
@@ -29,4 +34,4 @@ def discover(configs: dict[str, ProcessorConfig] | None = None) -> list[SignalPr
     unknown = sorted(set(configs) - set(found))
     if unknown:
         raise ConfigError(f"no such processor: {unknown[0]}; there are {', '.join(found)}")
-    return list(found.values())
+    return found

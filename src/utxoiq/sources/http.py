@@ -8,6 +8,7 @@ from types import TracebackType
 import httpx
 
 from utxoiq.errors import ConfigError, NodeUnavailable
+from utxoiq.units import without_user
 
 CONNECTIONS = 8
 
@@ -24,9 +25,9 @@ class Http:
         try:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, TypeError) as error:
-            raise ConfigError(f"address {url!r}: {error}") from error
+            raise ConfigError(f"address {str(url).rpartition('@')[2]!r}: {error}") from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ConfigError(f"address {url!r}: give http://HOST:PORT")
+            raise ConfigError(f"address {url.rpartition('@')[2]!r}: give http://HOST:PORT")
         self.user, self.password = parsed.username, parsed.password
         bare = parsed.copy_with(username=None, password=None)
         self.where, self.host, self.port = str(bare).rstrip("/"), bare.host, bare.port
@@ -36,7 +37,7 @@ class Http:
                 timeout=timeout, proxy=proxy, trust_env=False, limits=httpx.Limits(max_connections=CONNECTIONS)
             )
         except (ValueError, ImportError) as error:
-            raise ConfigError(f"proxy of {self.where}: {error}") from error
+            raise ConfigError(f"proxy of {self.where}: {without_user(str(error))}") from error
 
     def request(
         self, method: str, path: str = "", *, headers: Mapping[str, str] | None = None, content: bytes | None = None

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+HIGHEST = 1 << 31
+"""Heights are below, in Core too."""
+
+
 class Offer(Enum):
     """What a node's REST server gives."""
 
@@ -68,18 +72,21 @@ class Blocks:
             answer = self._get(path)
             if answer.status_code == httpx.codes.OK:
                 return self._with_large_heights(block, read_rest_spent(block, answer.content))
-            if _says_something(answer):  # `... undo not available`
+            if answer.status_code != httpx.codes.NOT_FOUND:
+                raise NodeUnavailable(f"{self._http.where}: spent outputs: HTTP {answer.status_code}")
+            if b"undo not available" in answer.content:
                 return None
-            self._learn(Offer.BLOCKS)
+            if not _says_something(answer):
+                self._learn(Offer.BLOCKS)
         return self._spent_of_verbose(block)
 
     def _spent_of_verbose(self, block: Block) -> Spent | None:
         told = self._getblock(block.block_hash, 3)
         with making_sense(self._rpc.where, "getblock 3"):
             coins = [_coins(tx) for tx in told["tx"][1:]]
-        if any(coin is None for tx in coins for coin in tx):
-            return None
-        return read_undo_spent(block, undo_bytes(coins))  # type: ignore[arg-type]
+            known = [[coin for coin in tx if coin is not None] for tx in coins]
+            payload = undo_bytes(known)
+        return read_undo_spent(block, payload) if known == coins else None
 
     def _with_large_heights(self, block: Block, spent: Spent) -> Spent:
         """Heights of the largest coins, which REST does not give: -1 elsewhere."""
@@ -152,5 +159,7 @@ def _coins(tx: dict[str, Any]) -> list[Coin | None]:
 def _coin(prevout: dict[str, Any] | None) -> Coin | None:
     if prevout is None:
         return None
-    script = bytes.fromhex(prevout["scriptPubKey"]["hex"])
-    return Coin(satoshis(prevout["value"]), script, prevout["height"], prevout["generated"])
+    script, height = bytes.fromhex(prevout["scriptPubKey"]["hex"]), prevout["height"]
+    if type(height) is not int or not 0 <= height < HIGHEST or not isinstance(prevout["generated"], bool):
+        raise ValueError(f"height {height!r}, generated {prevout['generated']!r}")
+    return Coin(satoshis(prevout["value"]), script, height, prevout["generated"])
