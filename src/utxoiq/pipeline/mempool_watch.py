@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from utxoiq.errors import NodeError, StoreError
+from utxoiq.sources.threads import in_thread
 
 if TYPE_CHECKING:
     from utxoiq.models import BlockData, MempoolSnapshot
@@ -48,7 +49,7 @@ class MempoolWatch:
         """Until cancelled. A node or store that fails is the monitor's to tell; here it is only missed."""
         while True:
             try:
-                snapshot = await asyncio.to_thread(self._take)
+                snapshot = await in_thread(self._take)
                 if snapshot is not None:
                     self.newest = snapshot
                     await asyncio.to_thread(self._store.add_snapshot, snapshot)

@@ -18,6 +18,7 @@ from utxoiq.errors import NodeRefused, NodeUnavailable, SourceError, StoreError,
 from utxoiq.models import Connected, Disconnected
 from utxoiq.observability import bind_correlation_id
 from utxoiq.sources.steps import ChainReader, Place, UnknownTip
+from utxoiq.sources.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -134,7 +135,7 @@ class BlockMonitor:
         began = self._rang_at if self._rang_at else time.perf_counter()
         self._rang_at = 0.0
         cursor = await asyncio.to_thread(self.store.cursor)
-        best = await asyncio.to_thread(self.source.best_hash)
+        best = await in_thread(self.source.best_hash)
         if self.status.state == "live" and cursor is not None and cursor.block_hash == best:
             self._between_blocks()
             return
@@ -147,11 +148,11 @@ class BlockMonitor:
 
     async def _catch_up(self, cursor: Cursor | None, began: float) -> None:
         await self._check_network()
-        tip = await asyncio.to_thread(self.source.chain_tip)
+        tip = await in_thread(self.source.chain_tip)
         self.status.source_height = tip.height
         self.status.store_height = cursor.height if cursor else None
         if cursor is None:
-            self.source.first = await asyncio.to_thread(self._first, tip.height)
+            self.source.first = await in_thread(self._first, tip.height)
         behind = tip.height - cursor.height if cursor else tip.height
         if self.status.state != "live" and behind > 1:
             self.status.state = "catching up"
@@ -165,7 +166,7 @@ class BlockMonitor:
             await self._catch_up(await asyncio.to_thread(self.store.cursor), began)
 
     async def _check_network(self) -> None:
-        network = await asyncio.to_thread(lambda: self.source.network)
+        network = await in_thread(lambda: self.source.network)
         if self.store.network not in (None, network.name):
             raise WrongNetwork(
                 f"the store holds {self.store.network}, {self.source.where} is {network.name}: give another db or node"
@@ -229,6 +230,8 @@ class BlockMonitor:
             block.height, block.block.n_tx, len(result.signals), 1000 * seconds,
             extra={"block_hash": str(block.block_hash), **result.timing_metrics},
         )  # fmt: skip
+        for insight in result.insights:
+            log.info("insight: %s", insight.headline, extra={"signal_id": insight.signal_id})
 
     def _tell_progress(self) -> None:
         """A line every few seconds while catching up."""
@@ -262,8 +265,8 @@ class BlockMonitor:
         Only when its chain has at least our work. Raises NodeUnavailable while it has less, SourceError where there is
         no common block.
         """
-        stale, fork, work = await asyncio.to_thread(self._unknown_blocks, cursor)
-        tip = await asyncio.to_thread(self.source.chain_tip)
+        stale, fork, work = await in_thread(self._unknown_blocks, cursor)
+        tip = await in_thread(self.source.chain_tip)
         if tip.work < fork.work + work:
             raise NodeUnavailable(
                 f"{self.source.where}: at height {tip.height} with less work than the store's chain of height "

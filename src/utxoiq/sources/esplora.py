@@ -14,8 +14,6 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-import httpx
-
 from utxoiq.chain.block import Block, Spent, decode_block, read_rest_spent, read_undo_spent
 from utxoiq.chain.hashes import NULL_HASH, Hash256
 from utxoiq.chain.header import Header, read_header
@@ -25,7 +23,8 @@ from utxoiq.chain.retarget import check_bits
 from utxoiq.chain.serialize import Coin, spenttxouts_bytes
 from utxoiq.errors import DecodeError, NodeRefused, NodeUnavailable, SourceError
 from utxoiq.models import BlockData, Connected, Cursor, Disconnected
-from utxoiq.sources.http import Http
+from utxoiq.sources import http
+from utxoiq.sources.http import Answer, Http
 from utxoiq.sources.steps import ChainTip, Place, Times, check_height, follow, making_sense
 from utxoiq.sources.undo import NOTHING_SPENT
 
@@ -99,7 +98,7 @@ class EsploraSource:
 
     # Asking
 
-    def _get(self, path: str) -> httpx.Response:
+    def _get(self, path: str) -> Answer:
         """The answer, 200 or 404, no faster than we promised and as late as it wants."""
         while True:
             with self._lock:
@@ -108,14 +107,14 @@ class EsploraSource:
             if wait > 0:
                 self._sleep(wait)
             answer = self._http.request("GET", path)
-            if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            if answer.status == http.TOO_MANY_REQUESTS:
                 self._be_patient(answer)
-            elif answer.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND):
+            elif answer.status in (http.OK, http.NOT_FOUND):
                 return answer
             else:
-                raise NodeUnavailable(f"{self.where}{path}: HTTP {answer.status_code}")
+                raise NodeUnavailable(f"{self.where}{path}: HTTP {answer.status}")
 
-    def _be_patient(self, answer: httpx.Response) -> None:
+    def _be_patient(self, answer: Answer) -> None:
         asked = answer.headers.get("Retry-After", "")
         wait = float(asked) if asked.isdigit() else 10.0
         if wait > LONGEST_PATIENCE:
@@ -124,14 +123,14 @@ class EsploraSource:
 
     def _text(self, path: str) -> str:
         answer = self._get(path)
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        if answer.status == http.NOT_FOUND:
             raise SourceError(f"{self.where}{path}: not there; is this the address of an Esplora API?")
         return answer.text.strip()
 
     def _json(self, path: str) -> Any:
         """The answer as JSON, None where there is none."""
         answer = self._get(path)
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        if answer.status == http.NOT_FOUND:
             return None
         with making_sense(self.where, path):
             return json.loads(answer.content, parse_float=str)
@@ -193,7 +192,7 @@ class EsploraSource:
     def read(self, block_hash: Hash256, height: int) -> BlockData:
         """A block without its prior times. Raises DecodeError for one that is not what it claims to be."""
         answer = self._get(f"/block/{block_hash}/raw")
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        if answer.status == http.NOT_FOUND:
             raise NodeUnavailable(f"{self.where}: has no block {block_hash} any more")
         block = decode_block(answer.content, self.network)
         if block.block_hash != block_hash:

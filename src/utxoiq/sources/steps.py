@@ -13,6 +13,7 @@ from utxoiq.chain.hashes import NULL_HASH, Hash256
 from utxoiq.errors import DecodeError, NodeUnavailable, SourceError
 from utxoiq.models import BlockData, Connected, Cursor, Disconnected
 from utxoiq.sources.base import MEDIAN_TIME_ANCESTORS
+from utxoiq.sources.threads import in_thread
 
 if TYPE_CHECKING:
     from utxoiq.chain.block import Block
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 512
 """Hashes asked ahead of the blocks read."""
-READ_AHEAD = 4
+READ_AHEAD = 3
 """Blocks in flight or decoded while one is being processed."""
 
 
@@ -122,7 +123,7 @@ async def follow(reader: ChainReader, cursor: Cursor | None, first: int) -> Asyn
     here = None if cursor is None else Hash256.from_display(cursor.block_hash)
     times = Times(reader)
     while True:
-        way = await asyncio.to_thread(route, reader, here, first)
+        way = await in_thread(route, reader, here, first)
         if not way.down and not way.up:
             return
         for place in way.down:
@@ -131,7 +132,7 @@ async def follow(reader: ChainReader, cursor: Cursor | None, first: int) -> Asyn
         async for block in _read_ahead(reader, way.up, way.fork + 1):
             if here is not None and block.prev_hash != here:
                 break  # the chain turned while we read: find the way anew
-            yield Connected(await asyncio.to_thread(times.complete, block))
+            yield Connected(await in_thread(times.complete, block))
             here = block.block_hash
 
 
@@ -142,7 +143,7 @@ async def _read_ahead(reader: ChainReader, hashes: Sequence[Hash256], height: in
         while waiting or ahead:
             while waiting and len(ahead) < READ_AHEAD:
                 at, block_hash = waiting.popleft()
-                ahead.append(asyncio.create_task(asyncio.to_thread(reader.read, block_hash, at)))
+                ahead.append(asyncio.create_task(in_thread(reader.read, block_hash, at)))
             yield await ahead.popleft()
     finally:
         for task in ahead:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from utxoiq.errors import NodeError, RpcError
 from utxoiq.sources.steps import making_sense
+from utxoiq.sources.threads import in_thread
 
 if TYPE_CHECKING:
     import zmq.asyncio
@@ -66,7 +67,7 @@ class Announcements:
         try:
             while True:
                 try:
-                    told = await asyncio.to_thread(where)
+                    told = await in_thread(where)
                 except NodeError as error:
                     log.debug("ZMQ addresses unknown: %s", error)
                     await asyncio.sleep(1)

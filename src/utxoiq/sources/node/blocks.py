@@ -7,13 +7,13 @@ from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 
 from utxoiq.chain.block import Block, Spent, decode_block, largest_coins, read_rest_spent, read_undo_spent
 from utxoiq.chain.serialize import Coin, undo_bytes
 from utxoiq.errors import DecodeError, NodeRefused, NodeUnavailable, RpcError
 from utxoiq.models import LARGE_COIN, MOST_LARGE_COINS
+from utxoiq.sources import http
 from utxoiq.sources.node.rpc import MISC, NOT_FOUND, Rpc, satoshis
 from utxoiq.sources.steps import making_sense
 from utxoiq.sources.undo import NOTHING_SPENT
@@ -21,7 +21,7 @@ from utxoiq.sources.undo import NOTHING_SPENT
 if TYPE_CHECKING:
     from utxoiq.chain.hashes import Hash256
     from utxoiq.chain.network import Network
-    from utxoiq.sources.http import Http
+from utxoiq.sources.http import Answer, Http
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +70,10 @@ class Blocks:
         if self.offer is Offer.BLOCKS_AND_SPENT:
             path = f"/rest/spenttxouts/{block.block_hash}.bin"
             answer = self._get(path)
-            if answer.status_code == httpx.codes.OK:
+            if answer.status == http.OK:
                 return self._with_large_heights(block, read_rest_spent(block, answer.content))
-            if answer.status_code != httpx.codes.NOT_FOUND:
-                raise NodeUnavailable(f"{self._http.where}: spent outputs: HTTP {answer.status_code}")
+            if answer.status != http.NOT_FOUND:
+                raise NodeUnavailable(f"{self._http.where}: spent outputs: HTTP {answer.status}")
             if b"undo not available" in answer.content:
                 return None
             if not _says_something(answer):
@@ -114,16 +114,16 @@ class Blocks:
         if self.offer is without:
             return None
         answer = self._get(path)
-        if answer.status_code == httpx.codes.OK:
+        if answer.status == http.OK:
             return answer.content
         if _says_something(answer):
             return None  # RPC says why
         self._learn(without)
         return None
 
-    def _get(self, path: str) -> httpx.Response:
+    def _get(self, path: str) -> Answer:
         answer = self._http.request("GET", path)
-        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        if answer.status == http.UNAVAILABLE:
             raise NodeUnavailable(f"{self._http.where}: {answer.text.strip()[:120]}")
         return answer
 
@@ -146,7 +146,7 @@ class Blocks:
             raise
 
 
-def _says_something(answer: httpx.Response) -> bool:
+def _says_something(answer: Answer) -> bool:
     """An error about this block; an endpoint that does not exist answers with nothing."""
     return bool(answer.content.strip())
 

@@ -30,7 +30,9 @@ class Credentials:
     @property
     def source(self) -> str:
         """What a person must look at when the node refuses us."""
-        return f"the cookie {self._cookie_file}" if self._cookie_file and not self._user else "user and password"
+        if self._user:
+            return "this user and password"
+        return f"the cookie {self._cookie_file}" if self._cookie_file else "us: give node.cookie_file, or node.user"
 
     def header(self, *, anew: bool = False) -> dict[str, str]:
         """`anew`: read the cookie again. Raises NodeRefused where there is neither password nor a readable cookie."""

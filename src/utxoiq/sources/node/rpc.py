@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-import httpx
-
 from utxoiq.errors import NodeRefused, NodeUnavailable, RpcError
-from utxoiq.sources.http import Http
+from utxoiq.sources import http
+from utxoiq.sources.http import Answer, Http
 from utxoiq.sources.node.credentials import Credentials
 from utxoiq.units import COIN
 
@@ -47,25 +46,25 @@ class Rpc:
         content = json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         answer = self._http.request("POST", "/", headers=headers | self._credentials.header(), content=content)
-        if answer.status_code == httpx.codes.UNAUTHORIZED:  # a node writes a new cookie at each start
+        if answer.status == http.UNAUTHORIZED:  # a node writes a new cookie at each start
             fresh = self._credentials.header(anew=True)
             answer = self._http.request("POST", "/", headers=headers | fresh, content=content)
         self._check_status(method, answer)
         try:
             return json.loads(answer.content, parse_float=Decimal)
         except ValueError as error:
-            if answer.status_code == httpx.codes.NOT_FOUND:
+            if answer.status == http.NOT_FOUND:
                 raise NodeRefused(f"{self.where}: speaks no JSON-RPC; is this the node's RPC address?") from error
             raise NodeUnavailable(
-                f"{self.where}: {method} was answered with HTTP {answer.status_code} and no JSON"
+                f"{self.where}: {method} was answered with HTTP {answer.status} and no JSON"
             ) from error
 
-    def _check_status(self, method: str, answer: httpx.Response) -> None:
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
+    def _check_status(self, method: str, answer: Answer) -> None:
+        if answer.status == http.UNAUTHORIZED:
             raise NodeRefused(f"{self.where}: refuses {self._credentials.source}")
-        if answer.status_code == httpx.codes.FORBIDDEN:
+        if answer.status == http.FORBIDDEN:
             raise NodeRefused(f"{self.where}: does not allow us {method} (rpcwhitelist, rpcallowip)")
-        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        if answer.status == http.UNAVAILABLE:
             raise NodeUnavailable(f"{self.where}: too busy ({answer.text.strip()[:80]})")
 
     def _result(self, method: str, answer: Any) -> Any:

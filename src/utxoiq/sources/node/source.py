@@ -122,7 +122,7 @@ class NodeSource:
 
     def clock_skew(self) -> float:
         """Seconds between our clock and the node's, as its HTTP server tells it."""
-        told = self._http.request("GET", "/rest/chaininfo.json").headers.get("Date")
+        told = self._http.request("GET", "/rest/chaininfo.json").headers.get("Date", "")
         with making_sense(self.where, "the time"):
             return abs(parsedate_to_datetime(told).timestamp() - time.time())
 
