@@ -218,6 +218,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "")
     return found
 
 
+def changes_between(old: Settings, new: Settings) -> list[dict[str, Any]]:
+    """`differences`, of what may be shown; passwords only as changed."""
+    changes = [_masked(change) for change in differences(old.model_dump(mode="json"), new.model_dump(mode="json"))]
+    hidden = {"name": "node.password", "old": "**********", "new": "**********"}
+    told = any(change["name"] == hidden["name"] for change in changes)
+    return changes if told or old.node.password == new.node.password else [*changes, hidden]
+
+
 @dataclass(frozen=True, slots=True)
 class Reload:
     """What a look at the sources gave: new settings with their changes, or why they were refused."""
@@ -249,10 +257,7 @@ class ConfigurationModule:
         strange = [warning for warning in warnings if warning not in known]
         if settings == self.settings and not recovered and not strange:
             return None
-        changes = differences(self.settings.shown(), settings.shown())
-        names = {change["name"] for change in changes}
-        if settings.node.password != self.settings.node.password and "node.password" not in names:
-            changes.append({"name": "node.password", "old": "**********", "new": "**********"})
+        changes = changes_between(self.settings, settings)
         self.settings = settings
         return Reload(settings, changes, warnings=strange)
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from utxoiq.chain.network import NETWORKS, Network
-from utxoiq.config import ConfigurationModule, Reload, Settings
+from utxoiq.config import ConfigurationModule, Reload, Settings, changes_between
 from utxoiq.entities.labels import labels_for
 from utxoiq.errors import ConfigError, LabelError, StoreError
 from utxoiq.insights.generator import InsightGenerator
@@ -28,6 +28,7 @@ from utxoiq.web.health import health_app, listen_at, serve
 
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
+    from utxoiq.models import MempoolSnapshot
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ class Service:
     def __init__(self, configuration: ConfigurationModule) -> None:
         """Raises ConfigError, StoreError, LabelError: a service does not start half."""
         self.configuration = configuration
-        settings = configuration.settings
+        settings = self.settings = configuration.settings
+        self._refused: Settings | None = None
         configure_logging(settings.log.level, settings.log.as_json)
         self._listening = None if settings.http.listen == "off" else listen_at(settings.http.listen)
         self.store = open_store(settings.db)
@@ -69,12 +71,11 @@ class Service:
         )
         self.orchestrator = PipelineOrchestrator(
             discover(settings.processor_configs()), SignalPersistenceModule(store=self.store), self.monitoring,
-            insight_generator=InsightGenerator(), labels=_labels_of(settings), commit_retries=COMMIT_RETRIES,
+            insight_generator=InsightGenerator(), labels=_labels_of(settings, self.store.network),
+            commit_retries=COMMIT_RETRIES,
         )  # fmt: skip
-        self._pending: Reload | None = None
         self.mempool = MempoolWatch(
-            lambda: self.monitor.source.snapshot() if self.monitor.status.ready else None, self.store, self.monitoring,
-            lambda: self.configuration.settings.mempool.interval_seconds,
+            self._snapshot, self.store, self.monitoring, lambda: self.settings.mempool.interval_seconds,
         )  # fmt: skip
         self.monitor = BlockMonitor(
             source_of(settings), self.store, self.orchestrator, poll_seconds=_poll_of(settings),
@@ -88,7 +89,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_now)
-        self.store.add_settings("applied", self.configuration.settings.shown(), [], "start")
+        self.store.add_settings("applied", self.settings.shown(), [], "start")
         for warning in self.configuration.warnings:
             log.warning("settings: %s", warning)
         try:
@@ -111,9 +112,7 @@ class Service:
     def _work(self) -> list[Any]:
         doorbell = Announcements(self.monitor.ring, self.monitoring.emit_zmq_metric)
         work = [self.monitor.run(), doorbell.keep_listening(self._announced_at), self._watch_settings()]
-        work.append(self._check_stale())
-        if self.configuration.settings.mempool.enabled:
-            work.append(self.mempool.run())
+        work += [self.mempool.run(), self._check_stale()]
         if self._listening:
             work.append(serve(health_app(self.status, self.monitoring.metrics_text), self._listening))
         return work
@@ -123,9 +122,13 @@ class Service:
         status = self.monitor.status
         return {"ready": status.ready, **asdict(status), "source": self.monitor.source.where}
 
+    def _snapshot(self) -> MempoolSnapshot | None:
+        live = self.settings.mempool.enabled and self.monitor.status.ready
+        return self.monitor.source.snapshot() if live else None
+
     def _announced_at(self) -> set[str]:
         """Addresses of ZMQ, none where there is none. Raises NodeError."""
-        setting = self.configuration.settings.node.zmq
+        setting = self.settings.node.zmq
         if setting == "auto":
             return self.monitor.source.announced_at()
         return set() if setting == "off" else {setting}
@@ -143,47 +146,55 @@ class Service:
 
     def _take(self, change: Reload) -> None:
         self.monitoring.emit_config_reload(change.refused is None)
-        if change.refused is None:
-            self._pending = change
-            self.monitor.ring()
-            return
-        log.error("settings refused, the old ones stay: %s", change.refused)
-        self._remember("refused", change)
-
-    def _between_blocks(self) -> None:
-        """Swap in what was read, whole."""
-        change, self._pending = self._pending, None
-        if change is None:
-            return
         for warning in change.warnings:
             log.warning("settings: %s", warning)
-        names = {change["name"].split(".")[0] for change in change.changes}
-        try:
-            self._apply(change.settings, names)
-        except (ConfigError, LabelError, StoreError) as error:
-            log.error("settings refused, the old ones stay: %s", error)
-            self._remember("refused", Reload(change.settings, change.changes, str(error)))
+        if change.refused is None:
+            self.monitor.ring()
+        else:
+            self._refuse(change.settings, change.changes, change.refused)
+
+    def _between_blocks(self) -> None:
+        """Swap in what was read since, whole, or not at all."""
+        settings = self.configuration.settings
+        if settings in (self.settings, self._refused):
             return
-        for one in change.changes:
+        changes = changes_between(self.settings, settings)
+        try:
+            self._apply(settings, {change["name"].split(".")[0] for change in changes})
+        except (ConfigError, LabelError, StoreError) as error:
+            self._refused = settings
+            self.monitoring.emit_config_reload(False)
+            self._refuse(settings, changes, str(error))
+            return
+        self.settings, self._refused = settings, None
+        for one in changes:
             later = "" if one["name"].split(".")[0] in SWAPPABLE else " (takes effect at the next start)"
             log.info("setting %s: %s, was %s%s", one["name"], one["new"], one["old"], later)
-        self._remember("applied", change)
+        self._remember("applied", settings, changes)
+
+    def _refuse(self, settings: Settings, changes: list[dict[str, Any]], reason: str) -> None:
+        log.error("settings refused, the old ones stay: %s", reason)
+        self._remember("refused", settings, changes, reason)
 
     def _apply(self, settings: Settings, names: set[str]) -> None:
-        if names & {"labels"}:
-            self.orchestrator.use_labels(_labels_of(settings))
-        if names & {"node", "esplora"}:
+        """Build what can be refused first, then swap. Raises ConfigError, LabelError, StoreError."""
+        processors = discover(settings.processor_configs())
+        labels = _labels_of(settings, self.store.network) if "labels" in names else None
+        source = source_of(settings) if names & {"node", "esplora"} else None
+        if labels:
+            self.orchestrator.use_labels(labels)
+        if source:
             old = self.monitor.source
-            self.monitor.use(source_of(settings), _poll_of(settings))
+            self.monitor.use(source, _poll_of(settings))
             old.close()
-        if names & {"processors"}:
-            self.orchestrator.configure(discover(settings.processor_configs()))
-        if names & {"log"}:
+        if "processors" in names:
+            self.orchestrator.configure(processors)
+        if "log" in names:
             configure_logging(settings.log.level, settings.log.as_json)
 
-    def _remember(self, event: str, change: Reload) -> None:
+    def _remember(self, event: str, settings: Settings, changes: list[dict[str, Any]], reason: str = "") -> None:
         try:
-            self.store.add_settings(event, change.settings.shown(), change.changes, change.refused or "")
+            self.store.add_settings(event, settings.shown(), changes, reason)
         except StoreError as error:
             log.error("the change of settings can't be stored: %s", error)
 
@@ -202,9 +213,10 @@ def _poll_of(settings: Settings) -> float:
     return settings.node.poll_seconds if settings.node.url else settings.esplora.poll_seconds
 
 
-def _labels_of(settings: Settings) -> Callable[[Network], LabelSet]:
-    """The labels of each network, read once. Raises LabelError where they can be read already and are refused."""
+def _labels_of(settings: Settings, network: str | None) -> Callable[[Network], LabelSet]:
+    """The labels of each network, read once; those of the network we know already. Raises LabelError."""
     read = cache(lambda network: labels_for(network, settings.labels))
-    if settings.network:
-        read(NETWORKS[settings.network])
+    known = settings.network or network
+    if known:
+        read(NETWORKS[known])
     return read

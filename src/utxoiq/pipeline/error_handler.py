@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 SERVICE = "utxoiq"
 STALE_SECONDS = 3600
+OF_LOG_RECORDS = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+"""Names that logging keeps for itself."""
 PASSING_ELSEWHERE: tuple[type[BaseException], ...] = (TimeoutError, ConnectionError)
 """Errors of others that the same call may not meet again."""
 
@@ -36,7 +38,8 @@ class ErrorHandler:
         self, level: int, message: str, *, correlation_id: str, error: BaseException | None = None, **context: Any
     ) -> None:
         """One log line with all that is known: `context` becomes fields of it."""
-        fields = {"correlation_id": correlation_id, **context}
+        fields = {"correlation_id": correlation_id}
+        fields |= {f"{key}_" if key in OF_LOG_RECORDS else key: value for key, value in context.items()}
         log.log(level, "%s", message, extra=fields, exc_info=error if level >= logging.ERROR else None)
 
     def handle_processor_error(
@@ -128,10 +131,17 @@ class ErrorHandler:
 
     def count(self, error: BaseException, component: str) -> None:
         """Count an error, whoever tells it."""
-        if self._monitoring:
+        if self._monitoring is None:
+            return
+        try:
             self._monitoring.emit_error_metric(type(error).__name__, SERVICE, component)
+        except Exception:
+            log.exception("an error could not be counted")
 
 
 def _line(error: BaseException | None) -> str:
     """The first line of what an error says, or its type where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    try:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception:  # noqa: BLE001 an error of somebody else's making
+        return type(error).__name__

@@ -117,17 +117,18 @@ class BlockMonitor:
                 await self._look()
             except UtxoiqError as error:
                 self._tell(error)
-                await asyncio.sleep(wait)
+                self._between_blocks()
+                await self._rest(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
                 self.source.forget()
                 continue
             wait = FIRST_WAIT
-            await self._rest()
+            await self._rest(self._poll)
 
-    async def _rest(self) -> None:
+    async def _rest(self, seconds: float) -> None:
         """Until the bell rings, or it is time to look again."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._bell.wait(), self._poll)
+            await asyncio.wait_for(self._bell.wait(), seconds)
         self._bell.clear()
 
     async def _look(self) -> None:
@@ -167,9 +168,10 @@ class BlockMonitor:
 
     async def _check_network(self) -> None:
         network = await in_thread(lambda: self.source.network)
-        if self.store.network not in (None, network.name):
+        kept = await asyncio.to_thread(lambda: self.store.network)
+        if kept not in (None, network.name):
             raise WrongNetwork(
-                f"the store holds {self.store.network}, {self.source.where} is {network.name}: give another db or node"
+                f"the store holds {kept}, {self.source.where} is {network.name}: give another db or node"
             )
 
     def _first(self, tip_height: int) -> int:

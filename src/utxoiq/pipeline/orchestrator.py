@@ -122,7 +122,7 @@ class PipelineOrchestrator:
         began = time.perf_counter()
         with self.monitoring.span("facts"):
             facts = compute_facts(block, self._labels_of(block.network))
-        cursor = self._cursor_after(block)
+        cursor = await asyncio.to_thread(self._cursor_after, block)
         with self.monitoring.span("signals"):
             signals = await self._generate_signals(block, facts, cursor is not None, correlation_id)
         timing["signal_generation_ms"] = _ms_since(began)

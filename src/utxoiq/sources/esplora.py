@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import lru_cache
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any
 
@@ -27,13 +27,15 @@ from utxoiq.sources import http
 from utxoiq.sources.http import Answer, Http
 from utxoiq.sources.steps import ChainTip, Place, Times, check_height, follow, making_sense
 from utxoiq.sources.undo import NOTHING_SPENT
+from utxoiq.units import MAX_MONEY, utc
 
 PAGE = 25
 """Transactions the API lists at once."""
 RECENT = 6
 """Blocks below the tip for which spent outputs are asked: a catch-up of days would be hours of requests."""
 LONGEST_PATIENCE = 120.0
-"""Seconds we let the server make us wait at once."""
+"""Seconds we let the server make one request wait."""
+MOST_HEADERS = 4096
 
 
 class EsploraSource:
@@ -61,7 +63,7 @@ class EsploraSource:
         self._lock, self._next, self._sleep = threading.Lock(), 0.0, sleep
         self._tip_height = 0
         self.first: int | None = None
-        self._header = lru_cache(4096)(self._ask_header)
+        self._headers: dict[Hash256, tuple[Header, int]] = {}
 
     @property
     def where(self) -> str:
@@ -84,6 +86,7 @@ class EsploraSource:
     def forget(self) -> None:
         """Ask again what it serves."""
         self._checked = False
+        self._headers.clear()
 
     def close(self) -> None:
         """Hang up."""
@@ -99,27 +102,33 @@ class EsploraSource:
     # Asking
 
     def _get(self, path: str) -> Answer:
-        """The answer, 200 or 404, no faster than we promised and as late as it wants."""
+        """The answer, 200 or 404, no faster than we promised and as late as it wants.
+
+        Raises NodeUnavailable for any other answer, and where it makes us wait for longer than LONGEST_PATIENCE.
+        """
+        deadline = time.monotonic() + LONGEST_PATIENCE
         while True:
-            with self._lock:
-                wait = self._next - time.monotonic()
-                self._next = max(self._next, time.monotonic()) + self._spacing
-            if wait > 0:
-                self._sleep(wait)
+            self._take_turn(path, deadline)
             answer = self._http.request("GET", path)
             if answer.status == http.TOO_MANY_REQUESTS:
-                self._be_patient(answer)
+                with self._lock:  # everybody waits, not only this thread
+                    self._next = max(self._next, time.monotonic() + _asked_to_wait(answer))
             elif answer.status in (http.OK, http.NOT_FOUND):
                 return answer
             else:
                 raise NodeUnavailable(f"{self.where}{path}: HTTP {answer.status}")
 
-    def _be_patient(self, answer: Answer) -> None:
-        asked = answer.headers.get("Retry-After", "")
-        wait = float(asked) if asked.isdigit() else 10.0
-        if wait > LONGEST_PATIENCE:
-            raise NodeUnavailable(f"{self.where}: asks us to come back in {wait:g} s (rate limit)")
-        self._sleep(wait)
+    def _take_turn(self, path: str, deadline: float) -> None:
+        """Sleep until the next free moment, and take it."""
+        with self._lock:
+            now = time.monotonic()
+            start = max(self._next, now)
+            if start > deadline:
+                until = utc(int(time.time() + start - now))
+                raise NodeUnavailable(f"{self.where}{path}: asks us to wait until {until} (rate limit)")
+            self._next = start + self._spacing
+        if start > now:
+            self._sleep(start - now)
 
     def _text(self, path: str) -> str:
         answer = self._get(path)
@@ -139,8 +148,18 @@ class EsploraSource:
         with making_sense(self.where, "block-height"):
             return Hash256.from_display(self._text(f"/block-height/{height}"))
 
-    def _ask_header(self, block_hash: Hash256) -> tuple[Header, int] | None:
+    def _header(self, block_hash: Hash256) -> tuple[Header, int] | None:
         """A header whose hash was checked, and its height as told; None for a block it does not know."""
+        if block_hash not in self._headers:
+            found = self._ask_header(block_hash)
+            if found is None:
+                return None
+            if len(self._headers) >= MOST_HEADERS:
+                self._headers.clear()
+            self._headers[block_hash] = found
+        return self._headers[block_hash]
+
+    def _ask_header(self, block_hash: Hash256) -> tuple[Header, int] | None:
         told = self._json(f"/block/{block_hash}")
         if told is None:
             return None
@@ -170,7 +189,6 @@ class EsploraSource:
         """The header of a block, None for one it does not know."""
         found = self._header(block_hash)
         if found is None:
-            self._header.cache_clear()  # it may come to know it
             return None
         header, height = found
         status = self._json(f"/block/{block_hash}/status") or {}
@@ -214,13 +232,10 @@ class EsploraSource:
         for start in range(0, block.n_tx, PAGE):
             page = self._json(f"/block/{block.block_hash}/txs/{start}")
             with making_sense(self.where, "txs"):
-                for t, tx in enumerate(page or (), start):
-                    if tx["txid"] != str(block.txid(t)):
-                        return None
-                    prevouts = [txin["prevout"] for txin in tx["vin"] if not txin["is_coinbase"]]
-                    if None in prevouts:
-                        return None
-                    coins.append([Coin(int(p["value"]), bytes.fromhex(p["scriptpubkey"])) for p in prevouts])
+                found = _coins_of(page or (), block, start)
+            if found is None:
+                return None
+            coins += found
         if len(coins) != block.n_tx:
             return None
         spent = read_rest_spent(block, spenttxouts_bytes(coins, block.n_tx))
@@ -272,3 +287,28 @@ class EsploraSource:
         """Every step from `cursor` to the tip. Raises UnknownTip where the API does not know the cursor's block."""
         async for step in follow(self, cursor, self.first or 0):
             yield step
+
+
+def _coins_of(page: Sequence[Any], block: Block, start: int) -> list[list[Coin]] | None:
+    """What the transactions of a page spend; None where one is another than the block's, or a coin is unknown."""
+    found = []
+    for t, tx in enumerate(page, start):
+        prevouts = [txin["prevout"] for txin in tx["vin"] if not txin["is_coinbase"]]
+        if tx["txid"] != str(block.txid(t)) or None in prevouts:
+            return None
+        coins = [Coin(prevout["value"], bytes.fromhex(prevout["scriptpubkey"])) for prevout in prevouts]
+        if any(type(coin.value) is not int or not 0 <= coin.value <= MAX_MONEY for coin in coins):
+            raise ValueError("a value that is no amount")
+        found.append(coins)
+    return found
+
+
+def _asked_to_wait(answer: Answer) -> float:
+    """Seconds, by Retry-After: a number of them or a date (RFC 9110 10.2.3); 10 where it says neither."""
+    asked = answer.headers.get("Retry-After", "").strip()
+    if asked.isascii() and asked.isdigit():
+        return float(asked[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return 10.0

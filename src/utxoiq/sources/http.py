@@ -57,7 +57,11 @@ class Http:
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ConfigError(f"address {bare!r}: give http://HOST:PORT")
         self.user, _, self.password = (unquote(part) for part in (parsed.auth or "").partition(":"))
-        self.where, self.host, self.port = parsed._replace(auth=None).url.rstrip("/"), parsed.host, parsed.port
+        self.where, self.host, self.port = (
+            parsed._replace(auth=None).url.rstrip("/"),
+            parsed.host.strip("[]"),
+            parsed.port,
+        )
         self._timeout = timeout
         self._pool = _pool(proxy, {"maxsize": CONNECTIONS, "timeout": urllib3.Timeout(timeout), "retries": False})
 
@@ -72,14 +76,14 @@ class Http:
                 if not isinstance(error.args[-1], RemoteDisconnected):
                     raise
                 return self._send(method, path, headers, content)  # it had closed a connection kept too long
-        except (ConnectTimeoutError, ReadTimeoutError) as error:
-            raise NodeUnavailable(f"{self.where}: no answer within {self._timeout:g} s") from error
         except (NewConnectionError, NameResolutionError, ProxyError) as error:
             reason = without_user(str(error).rpartition(": ")[2])
             raise NodeUnavailable(f"{self.where}: no connection ({reason}); is it running there?") from error
+        except (ConnectTimeoutError, ReadTimeoutError) as error:
+            raise NodeUnavailable(f"{self.where}: no answer within {self._timeout:g} s") from error
         except (ProtocolError, ConnectionError) as error:
             raise NodeUnavailable(f"{self.where}: it hung up in mid-reply ({error})") from error
-        except (HTTPError, OSError, ValueError) as error:
+        except (HTTPError, OSError, OverflowError, ValueError) as error:
             raise NodeUnavailable(f"{self.where}: {without_user(str(error))}") from error
 
     def _send(self, method: str, path: str, headers: Mapping[str, str] | None, content: bytes | None) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from utxoiq.chain.header import Header
     from utxoiq.chain.network import Network
 
+NONSENSE = (
+    ArithmeticError, AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError, struct.error,
+)  # fmt: skip
+"""What reading an answer that is not as it should be can raise."""
+MOST_TURNS = 3
+"""Rounds in a row that may gain nothing while the chain turns under us."""
 AT_ONCE = 512
 """Hashes asked ahead of the blocks read."""
 READ_AHEAD = 3
@@ -67,8 +74,10 @@ def making_sense(where: str, what: str) -> Iterator[None]:
     """Around code that reads an answer: one that is not as it should be raises NodeUnavailable."""
     try:
         yield
-    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise NodeUnavailable(f"{where}: {what} was answered with something else than expected ({error!r})") from error
+    except NONSENSE as error:
+        raise NodeUnavailable(
+            f"{where}: {what} was answered with something else than expected ({error!r:.200})"
+        ) from error
 
 
 def check_height(block: Block, height: int) -> None:
@@ -110,7 +119,7 @@ def route(reader: ChainReader, here: Hash256 | None, first: int) -> Route:
     down = []
     while not place.on_best_chain:
         down.append(place)
-        parent = reader.place(place.prev_hash)
+        parent = parent_of(reader, place)
         if parent is None:
             raise UnknownTip(f"{reader.where}: does not know block {place.prev_hash}")
         place = parent
@@ -118,22 +127,32 @@ def route(reader: ChainReader, here: Hash256 | None, first: int) -> Route:
     return Route(down, place.height, up)
 
 
+def parent_of(reader: ChainReader, place: Place) -> Place | None:
+    """The header below, None for one the source does not know. Raises NodeUnavailable for one of another height."""
+    parent = reader.place(place.prev_hash) if place.height > 0 else None
+    if parent is not None and parent.height != place.height - 1:
+        raise NodeUnavailable(f"{reader.where}: tells heights of its headers that do not follow each other")
+    return parent
+
+
 async def follow(reader: ChainReader, cursor: Cursor | None, first: int) -> AsyncIterator[Connected | Disconnected]:
     """Every step from `cursor` (None: from height `first`) to the tip as it is when we get there."""
     here = None if cursor is None else Hash256.from_display(cursor.block_hash)
-    times = Times(reader)
-    while True:
+    times, turns = Times(reader), 0
+    while turns < MOST_TURNS:
         way = await in_thread(route, reader, here, first)
         if not way.down and not way.up:
             return
+        turns += 1
         for place in way.down:
             yield Disconnected(place.block_hash, place.height)
-            here = place.prev_hash
+            here, turns = place.prev_hash, 0
         async for block in _read_ahead(reader, way.up, way.fork + 1):
             if here is not None and block.prev_hash != here:
                 break  # the chain turned while we read: find the way anew
             yield Connected(await in_thread(times.complete, block))
-            here = block.block_hash
+            here, turns = block.block_hash, 0
+    raise NodeUnavailable(f"{reader.where}: its best chain does not link; are there several nodes behind this address?")
 
 
 async def _read_ahead(reader: ChainReader, hashes: Sequence[Hash256], height: int) -> AsyncIterator[BlockData]:

@@ -38,6 +38,8 @@ def addresses(rpc: Rpc, host: str) -> set[str]:
 
 
 def _reachable(address: str, host: str) -> str:
+    if not isinstance(address, str):
+        raise ValueError(f"{address!r} is no address")
     parts = urlsplit(address)
     if parts.scheme != "tcp" or parts.hostname not in EVERYWHERE:
         return address
@@ -56,31 +58,40 @@ class Announcements:
         self._counters: dict[tuple[str, bytes], int] = {}
 
     async def listen(self, where: Iterable[str]) -> None:
-        """Until cancelled. Sockets reconnect by themselves."""
+        """Until cancelled. Sockets reconnect by themselves. Raises ZMQError for what is no address."""
         with _subscriptions(where) as sockets:
             await asyncio.gather(*(self._hear(address, socket) for address, socket in sockets.items()))
 
     async def keep_listening(self, where: Callable[[], set[str]]) -> None:
         """Until cancelled, to the addresses that `where` gives now and every minute: a node may announce elsewhere
-        after a restart."""
-        hearing: tuple[set[str], asyncio.Task[None]] | None = None
+        after a restart. An address that is none is told, and polling does without."""
+        told: set[str] | None = None
+        hearing: asyncio.Task[None] | None = None
         try:
             while True:
                 try:
-                    told = await in_thread(where)
+                    now = await in_thread(where)
                 except NodeError as error:
                     log.debug("ZMQ addresses unknown: %s", error)
                     await asyncio.sleep(1)
                     continue
-                if hearing is None or hearing[0] != told:
+                if now != told:
+                    log.info("listening to %s", ", ".join(sorted(now)) or "no ZMQ: polling alone")
                     if hearing:
-                        hearing[1].cancel()
-                    log.info("listening to %s", ", ".join(sorted(told)) or "no ZMQ: polling alone")
-                    hearing = told, asyncio.create_task(self.listen(told))
+                        hearing.cancel()
+                    told, hearing = now, asyncio.create_task(self._listen_or_tell(now)) if now else None
                 await asyncio.sleep(ASK_SECONDS)
         finally:
             if hearing:
-                hearing[1].cancel()
+                hearing.cancel()
+
+    async def _listen_or_tell(self, where: Iterable[str]) -> None:
+        import zmq  # noqa: PLC0415 only a live run needs it
+
+        try:
+            await self.listen(where)
+        except zmq.ZMQError as error:
+            log.error("ZMQ: can't listen to %s (%s): polling alone", ", ".join(where), error)
 
     async def _hear(self, address: str, socket: zmq.asyncio.Socket) -> None:
         while True:
@@ -112,6 +123,7 @@ def _subscriptions(where: Iterable[str]) -> Iterator[dict[str, zmq.asyncio.Socke
     try:
         for address in where:
             sockets[address] = socket = context.socket(zmq.SUB)
+            socket.setsockopt(zmq.IPV6, 1)
             socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
             socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
             for topic in TOPICS.values():

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from utxoiq.chain.hashes import Hash256
 from utxoiq.errors import RpcError
 from utxoiq.models import BLOCK_WEIGHT, MempoolSnapshot, NextBlock
 from utxoiq.sources.node.rpc import METHOD_NOT_FOUND, Rpc, satoshis
@@ -23,6 +24,13 @@ MOST_LISTED = 20_000
 PERCENTS = (5, 10, 25, 50, 75, 90)
 MOST_BORDERS = 8
 ATTEMPTS = 3
+
+
+def count(value: Any) -> int:
+    """A number of things as the node tells it. Raises ValueError for any other value."""
+    if type(value) is not int or not 0 <= value < 1 << 53:
+        raise ValueError(f"{value!s:.40} is no count")
+    return value
 
 
 class Chunk(NamedTuple):
@@ -48,13 +56,14 @@ class Mempool:
         for _ in range(ATTEMPTS):
             tip, info = self._rpc.batch([("getbestblockhash",), ("getmempoolinfo",)])
             with making_sense(self._rpc.where, "the mempool's state"):
+                Hash256.from_display(tip)
                 basis, chunks = self._chunks(info["size"])
                 if self._rpc.call("getbestblockhash") == tip:
                     return MempoolSnapshot(
                         taken_at=int(self._clock()),
                         tip=tip,
-                        transactions=int(info["size"]),
-                        vsize=int(info["bytes"]),
+                        transactions=count(info["size"]),
+                        vsize=count(info["bytes"]),
                         minfee_kvb=satoshis(info["mempoolminfee"]),
                         relayfee_kvb=satoshis(info["minrelaytxfee"]),
                         basis=basis,
@@ -80,7 +89,7 @@ def _of_diagram(points: list[dict[str, Any]]) -> Iterator[Chunk]:
     """Cumulative points to chunks, best first."""
     weight = fee = 0
     for point in points:
-        at, paid = int(point["weight"]), satoshis(point["fee"])
+        at, paid = count(point["weight"]), satoshis(point["fee"])
         if at > weight:
             yield Chunk(at - weight, paid - fee)
         weight, fee = at, paid
@@ -103,7 +112,7 @@ def chunks_of_listing(listing: dict[str, dict[str, Any]]) -> list[Chunk]:
         missing = _with_ancestors(txid, listing, taken)
         taken |= missing
         if missing:
-            weight = sum(listing[t]["weight"] for t in missing)
+            weight = sum(count(listing[t]["weight"]) for t in missing)
             chunks.append(Chunk(weight, sum(satoshis(listing[t]["fees"]["modified"]) for t in missing)))
     return sorted(chunks, key=lambda chunk: -chunk.feerate_kvb)
 

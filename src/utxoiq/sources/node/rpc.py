@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
 from typing import Any
 
 from utxoiq.errors import NodeRefused, NodeUnavailable, RpcError
 from utxoiq.sources import http
 from utxoiq.sources.http import Answer, Http
 from utxoiq.sources.node.credentials import Credentials
-from utxoiq.units import COIN
+from utxoiq.units import COIN, MAX_MONEY
 
 WARMING_UP, METHOD_NOT_FOUND, NOT_FOUND, MISC, OUT_OF_RANGE = -28, -32601, -5, -1, -8
 """Core's error codes (rpc/protocol.h)."""
+
+
+EXACT = Context(prec=60, traps=[Inexact])
 
 
 class Rpc:
@@ -52,7 +55,7 @@ class Rpc:
         self._check_status(method, answer)
         try:
             return json.loads(answer.content, parse_float=Decimal)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if answer.status == http.NOT_FOUND:
                 raise NodeRefused(f"{self.where}: speaks no JSON-RPC; is this the node's RPC address?") from error
             raise NodeUnavailable(
@@ -73,7 +76,9 @@ class Rpc:
         error = answer.get("error")
         if error is None:
             return answer.get("result")
-        code, lines = int(error.get("code", 0)), str(error.get("message", "")).splitlines()
+        if not isinstance(error, dict) or type(error.get("code")) is not int:
+            raise NodeUnavailable(f"{self.where}: {method} was answered with an error that says nothing")
+        code, lines = error["code"], str(error.get("message", "")).splitlines()
         message = lines[0][:200] if lines else ""
         if code == WARMING_UP:
             raise NodeUnavailable(f"{self.where}: it is starting: {message}")
@@ -85,8 +90,10 @@ def _request(method: str, params: Sequence[Any], number: int = 0) -> dict[str, A
 
 
 def satoshis(amount: Decimal | int) -> int:
-    """A BTC amount of the node in sat. Raises NodeUnavailable for what is no whole number of them."""
-    exact = Decimal(amount) * COIN
+    """A BTC amount of the node in sat, exactly. Raises ValueError for what is no amount of bitcoin, TypeError."""
+    if isinstance(amount, bool) or not 0 <= amount <= MAX_MONEY // COIN:
+        raise ValueError(f"{amount!s:.40} BTC is no amount")
+    exact = EXACT.multiply(Decimal(amount), COIN)
     if exact != int(exact):
-        raise NodeUnavailable(f"an amount of {amount} BTC, which is no whole number of satoshis")
+        raise ValueError(f"{amount!s:.40} BTC is no whole number of satoshis")
     return int(exact)

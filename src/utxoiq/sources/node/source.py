@@ -20,7 +20,7 @@ from utxoiq.sources.node.blocks import Blocks
 from utxoiq.sources.node.credentials import Credentials
 from utxoiq.sources.node.mempool import Mempool
 from utxoiq.sources.node.rpc import NOT_FOUND, OUT_OF_RANGE, Rpc
-from utxoiq.sources.steps import AT_ONCE, ChainTip, Place, Times, check_height, follow, making_sense
+from utxoiq.sources.steps import AT_ONCE, ChainTip, Place, Times, check_height, follow, making_sense, parent_of
 
 CORE_NAMES = {"main": "main", "test": "test3", "testnet4": "test4", "signet": "signet", "regtest": "regtest"}
 """What Core calls a chain (getblockchaininfo) -> our name of the network."""
@@ -117,8 +117,8 @@ class NodeSource:
 
     def best_hash(self) -> str:
         """The tip's hash in display order: the cheapest question there is."""
-        best: str = self.rpc.call("getbestblockhash")
-        return best
+        with making_sense(self.where, "getbestblockhash"):
+            return str(Hash256.from_display(self.rpc.call("getbestblockhash")))
 
     def clock_skew(self) -> float:
         """Seconds between our clock and the node's, as its HTTP server tells it."""
@@ -137,7 +137,10 @@ class NodeSource:
         with making_sense(self.where, "getblockheader"):
             previous = Hash256.from_display(header.get("previousblockhash", "0" * 64))
             work, active = int(header["chainwork"], 16), header["confirmations"] >= 0
-            return Place(block_hash, previous, int(header["height"]), int(header["time"]), work, active)
+            height, seconds = header["height"], header["time"]
+            if type(height) is not int or type(seconds) is not int or height < 0:
+                raise ValueError(f"height {height!r}, time {seconds!r}")
+            return Place(block_hash, previous, height, seconds, work, active)
 
     def work_of(self, header: Header) -> int:
         """Of one block."""
@@ -180,7 +183,8 @@ class NodeSource:
 
     def lowest(self) -> int:
         """Height of the first block the node still has."""
-        return int(self._info().get("pruneheight", 0))
+        with making_sense(self.where, "getblockchaininfo"):
+            return int(self._info().get("pruneheight", 0))
 
     def block_at(self, height: int) -> BlockData:
         """The block of the best chain at `height`. Raises SourceError where there is none."""
@@ -208,9 +212,10 @@ class NodeSource:
         return (times.complete(self.read(place.block_hash, place.height)) for place in reversed(places))
 
     def _ancestors(self, block_hash: Hash256) -> Iterator[Place]:
-        while (place := self.place(block_hash)) is not None:
+        place = self.place(block_hash)
+        while place is not None:
             yield place
-            block_hash = place.prev_hash
+            place = parent_of(self, place)
 
     def count_from(self, cursor: Cursor | None) -> int:
         """About how many steps `follow(cursor)` will emit."""
