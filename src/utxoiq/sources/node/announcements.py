@@ -43,7 +43,8 @@ def _reachable(address: str, host: str) -> str:
     parts = urlsplit(address)
     if parts.scheme != "tcp" or parts.hostname not in EVERYWHERE:
         return address
-    return f"tcp://{f'[{host}]' if ':' in host else host}:{parts.port}"
+    bare = host.strip("[]")
+    return f"tcp://{f'[{bare}]' if ':' in bare else bare}:{parts.port}"
 
 
 class Announcements:
