@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STALE_CHECK_SECONDS = 60.0
+HOUSEKEEPING_SECONDS = 60.0
 COMMIT_RETRIES = 3
 SWAPPABLE = ("processors", "labels", "mempool", "node", "esplora", "log")
 """Settings that take effect while running; the others at the next start."""
@@ -112,7 +113,7 @@ class Service:
     def _work(self) -> list[Any]:
         doorbell = Announcements(self.monitor.ring, self.monitoring.emit_zmq_metric)
         work = [self.monitor.run(), doorbell.keep_listening(self._announced_at), self._watch_settings()]
-        work += [self.mempool.run(), self._check_stale()]
+        work += [self.mempool.run(), self._keep_house()]
         if self._listening:
             work.append(serve(health_app(self.status, self.monitoring.metrics_text), self._listening))
         return work
@@ -198,15 +199,17 @@ class Service:
         except StoreError as error:
             log.error("the change of settings can't be stored: %s", error)
 
-    # Alerts
+    # Alerts and old snapshots
 
-    async def _check_stale(self) -> None:
+    async def _keep_house(self) -> None:
         while True:
             try:
                 await asyncio.to_thread(self.orchestrator.errors.check_stale_signals, self.store)
+                before = int(time.time() - 86_400 * self.settings.mempool.keep_days)
+                await asyncio.to_thread(self.store.forget_snapshots, before)
             except StoreError as error:
-                log.error("stale signals can't be counted: %s", error)
-            await asyncio.sleep(STALE_CHECK_SECONDS)
+                log.error("stale signals can't be counted, nor old snapshots dropped: %s", error)
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 
 def _poll_of(settings: Settings) -> float:

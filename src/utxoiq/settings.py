@@ -74,6 +74,8 @@ class MempoolSettings(Section):
     """Take them."""
     interval_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
     """How often, beside one after each block."""
+    keep_days: Annotated[float, Field(ge=1)] = 30.0
+    """Days after which those no block was mined from are dropped (about 2 MB a day)."""
 
 
 class ProcessorSettings(BaseModel):

@@ -1,4 +1,5 @@
-"""The schema of the SQLite store. Rows are only appended (the cursor is working state); views give what holds now."""
+"""The schema of the SQLite store. Rows are only appended; views give what holds now. Working state are the cursor, and
+mempool snapshots that no block was mined from, which are dropped after some weeks."""
 
 from __future__ import annotations
 

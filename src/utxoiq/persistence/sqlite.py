@@ -172,6 +172,16 @@ class SqliteStore:
         with self.database.transaction():
             return self._write_snapshot(snapshot)
 
+    def forget_snapshots(self, before: int) -> int:
+        """Drop mempool snapshots taken before `before` (Unix seconds) that no block was mined from: how many. Raises
+        StoreError."""
+        with self.database.transaction():
+            return self.database.execute(
+                "DELETE FROM mempool_snapshots WHERE taken_at < ? AND snapshot_id NOT IN "
+                "(SELECT snapshot_id FROM block_snapshots)",
+                before,
+            )
+
     def add_settings(self, event: str, settings: dict[str, Any], changes: list[Any], reason: str) -> None:
         """Remember that settings were `applied` or `refused`, and what changed. Raises StoreError."""
         row = {"event": event, "digest": digest(settings), "settings": settings, "changes": changes, "reason": reason}
