@@ -34,11 +34,11 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(autouse=True)
 def no_thread_stays() -> Iterator[None]:
     """Exporters end once their module was shut down: at the latest when the request they are in times out."""
+    before = set(threading.enumerate())
     yield
-    for thread in threading.enumerate():
-        if thread.name.startswith("Otel"):
-            thread.join(timeout=15)
-            assert not thread.is_alive(), f"{thread.name} goes on"
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=15)
+        assert not thread.is_alive(), f"{thread.name} goes on"
 
 
 @pytest.fixture

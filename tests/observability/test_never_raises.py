@@ -95,14 +95,18 @@ def test_a_module_that_cannot_start_is_a_disabled_one(
     module.shutdown()
 
 
+@pytest.mark.parametrize("setting", ["OTEL_METRIC_EXPORT_INTERVAL", "OTEL_BSP_MAX_QUEUE_SIZE"])
 def test_prometheus_goes_on_without_the_exporters(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, setting: str
 ) -> None:
-    monkeypatch.setattr("utxoiq.observability.otlp.Otlp", Refuses().__getattr__)
+    """Here because of an environment they refuse."""
+    monkeypatch.setenv(setting, "-1")
     module = MonitoringModule(otlp_endpoint="http://127.0.0.1:9")
     emit_all(module)
+    with module.span("block"):
+        pass
     assert value(module, "utxoiq_node_ready") == 1
-    assert "no OTLP export" in caplog.text
+    assert ["no OTLP export" in line for line in warnings(caplog)] == [True]
     module.shutdown()
 
 

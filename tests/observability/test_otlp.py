@@ -7,7 +7,7 @@ from typing import Any
 import google.auth
 import pytest
 import requests
-from google.auth.credentials import AnonymousCredentials
+from google.auth.credentials import AnonymousCredentials, Scoped
 from google.oauth2.credentials import Credentials
 
 from observability.collector import Collector
@@ -45,6 +45,22 @@ def test_who_sends(collector: Collector) -> None:
         assert resource["service.name"] == "utxoiq-backfill"
         assert resource["service.instance.id"]
         assert "gcp.project_id" not in resource
+
+
+def test_credentials_are_given_the_scope_they_need(collector: Collector) -> None:
+    """A service account has none of itself."""
+    asked: list[Any] = []
+
+    class Unscoped(AnonymousCredentials, Scoped):
+        requires_scopes = True
+
+        def with_scopes(self, scopes: Any, default_scopes: Any = None) -> Credentials:
+            asked.append(scopes)
+            return TOKEN
+
+    run(MonitoringModule("my-project", otlp_endpoint=collector.url, credentials=Unscoped()))  # type: ignore[no-untyped-call]
+    assert asked[0] == ["https://www.googleapis.com/auth/cloud-platform"]
+    assert collector.headers("/v1/metrics")["authorization"] == "Bearer token-of-a-test"
 
 
 @pytest.mark.parametrize("base", ["/otlp", "/otlp/"])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import google.auth
 import pytest
+import requests
 from google.auth.exceptions import DefaultCredentialsError
 
 from observability.collector import Collector
@@ -130,6 +131,20 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
     work(module)
     shut(module)
     assert ["none were found" in line for line in heard(caplog)] == [True, True]
+
+
+def test_an_error_without_a_word(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told by its name."""
+
+    def send(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    module = MonitoringModule(otlp_endpoint="http://127.0.0.1:9")
+    work(module)
+    until(lambda: len(heard(caplog)) == 2)
+    shut(module)
+    assert ["TimeoutError" in line for line in heard(caplog)] == [True, True]
 
 
 def test_an_endpoint_that_is_none(caplog: pytest.LogCaptureFixture) -> None:

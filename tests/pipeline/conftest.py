@@ -1,4 +1,4 @@
-"""Orchestrators that end their threads."""
+"""Orchestrators that end their threads; and nodes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from sources.node.conftest import double, kind, make_node, node
 from utxoiq.persistence import SignalPersistenceModule, SqliteStore
 from utxoiq.pipeline import PipelineOrchestrator
 from utxoiq.processors import SignalProcessor
+
+__all__ = ["double", "kind", "make_node", "node", "orchestrate"]
 
 
 @pytest.fixture

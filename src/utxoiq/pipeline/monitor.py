@@ -154,7 +154,7 @@ class BlockMonitor:
         self.status.store_height = cursor.height if cursor else None
         if cursor is None:
             self.source.first = await in_thread(self._first, tip.height)
-        behind = tip.height - cursor.height if cursor else tip.height
+        behind = tip.height - (cursor.height if cursor else (self.source.first or 0) - 1)
         if self.status.state != "live" and behind > 1:
             self.status.state = "catching up"
             log.info("catching up: %d blocks behind %s", behind, self.source.where)

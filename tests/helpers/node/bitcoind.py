@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from base64 import b64encode
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from shutil import rmtree, which
 from typing import Any
 
 from helpers.node.driver import Driver
@@ -29,7 +29,7 @@ QUIET = (
 def bitcoind_path() -> Path | None:
     """The program in `UTXOIQ_BITCOIND`, or the one on PATH."""
     named = os.environ.get("UTXOIQ_BITCOIND")
-    found = shutil.which(named or "bitcoind")
+    found = which(named or "bitcoind")
     return Path(found) if found else None
 
 
@@ -82,7 +82,10 @@ class BitcoindNode(Driver):
             self._ended()
 
     def close(self) -> None:
+        """Stop if it runs, and remove the largest of its files. There is no start after this."""
         self.stop()
+        for name in ("blocks", "chainstate"):
+            rmtree(self.datadir / "regtest" / name, ignore_errors=True)
 
     def rpc(self, method: str, *params: Any) -> Any:
         body = write({"jsonrpc": "1.0", "id": 0, "method": method, "params": list(params)})

@@ -10,7 +10,7 @@ import secrets
 import time
 from base64 import b64decode
 from pathlib import Path
-from threading import Thread, Timer
+from threading import Lock, Thread, Timer
 from typing import Any
 
 from helpers.node import rest as rest_interface
@@ -46,9 +46,13 @@ class NodeDouble(Driver, Faults):
         self._credentials = ""
         self._fresh = True
         self._running = False
+        self._ending = Lock()
         self._stopper: Thread | None = None
+        self.bugs: list[Exception] = []
+        """What the double itself failed with, while it answered."""
 
     def start(self, *, rest: bool = True, zmq: bool = True, password: str | None = None) -> None:
+        self._stopped()
         if self._running:
             raise RuntimeError("it runs already")
         self.rest_enabled = rest
@@ -72,24 +76,19 @@ class NodeDouble(Driver, Faults):
     def close(self) -> None:
         """Stop if it runs, and let go of the chain. There is no start after this."""
         self.stop()
-        if self._stopper is not None:
-            self._stopper.join()
+        self._stopped()
         self.state.chainstate.kernel.close()
+        bugs, self.bugs = self.bugs, []
+        if bugs:
+            raise ExceptionGroup("the double is at fault", bugs)
 
     def rpc(self, method: str, *params: Any) -> Any:
         """Straight to the method: no fault and no log is in the way."""
         if not self._running:
             raise RuntimeError("the node is down")
-        warming_up, self.warming_up = self.warming_up, None
-        try:
-            return read_json(write(rpc_interface.execute(self.state, method, list(params))))
-        finally:
-            self.warming_up = warming_up
-
-    def warm_up(self, seconds: float, text: str = "Loading block index…") -> None:
-        """Be in warm-up for a while."""
-        self.warming_up = text
-        Timer(seconds, self._warmed_up).start()
+        result = read_json(write(rpc_interface.execute(self.state, method, list(params), faults=False)))
+        self._stop_if_asked()
+        return result
 
     @property
     def silence_zmq(self) -> bool:
@@ -104,18 +103,30 @@ class NodeDouble(Driver, Faults):
         """Lose the next messages: their numbers are used up."""
         self.state.publisher.to_drop = count
 
-    def _warmed_up(self) -> None:
-        self.warming_up = None
-
     def _end(self, *, cleanly: bool) -> None:
-        if not self._running:
-            return
-        self._running = False
-        self.interrupted.set()
-        self._server.stop()
-        self.state.publisher.stop()
-        with self.state.lock:
-            self.state.end(cleanly=cleanly)
+        with self._ending:
+            if not self._running:
+                return
+            self._running = False
+            self._server.shut()
+            self.interrupted.set()
+            self._server.join()
+            self.state.publisher.stop()
+            with self.state.lock:
+                self.state.end(cleanly=cleanly)
+
+    def _stop_if_asked(self) -> bool:
+        """After the method `stop`: shortly, so that its answer is still sent."""
+        asked, self.state.stopping = self.state.stopping, False
+        if asked:
+            self._stopper = Timer(0.05, self.stop)
+            self._stopper.start()
+        return asked
+
+    def _stopped(self) -> None:
+        if self._stopper is not None:
+            self._stopper.join()
+        self._stopper = None
 
     def _new_cookie(self) -> str:
         cookie = f"__cookie__:{secrets.token_hex(32)}"
@@ -127,10 +138,15 @@ class NodeDouble(Driver, Faults):
         return cookie
 
     def _handle(self, request: Request) -> Response:
+        self.end_warm_up()
         hang = self.take_hang(request.path)
         if hang:
             self.interrupted.wait(hang)
-        response = self._answer(request)
+        try:
+            response = self._answer(request)
+        except Exception as error:  # noqa: BLE001  (told by `close`)
+            self.bugs.append(error)
+            return Response(500, repr(error).encode(), [("Connection", "close")])
         if self.take_truncation(request.path):
             response.sent = len(response.body) // 2
         return response
@@ -159,11 +175,8 @@ class NodeDouble(Driver, Faults):
             time.sleep(WRONG_PASSWORD_DELAY)
             return Response(401, headers=[UNAUTHORIZED])
         response = rpc_interface.respond(self.state, request.body)
-        if self.state.stopping:
-            self.state.stopping = False
+        if self._stop_if_asked():
             response.headers.append(("Connection", "close"))
-            self._stopper = Timer(0.05, self.stop)
-            self._stopper.start()
         return response
 
     def _allowed(self, given: str) -> bool:

@@ -18,11 +18,14 @@ from helpers.node.miner import (
     p2wsh,
     spending,
 )
-from helpers.node.wire import display, internal, read_transaction
+from helpers.node.wire import Transaction, display, internal, read_transaction
 from helpers.reference import sha256d
 from utxoiq.chain.serialize import Tx, tx_bytes
+from utxoiq.units import COIN
 
 FEERATES = (1, 2, 3, 5, 8, 13, 21, 34)
+Pooled = tuple[Transaction, int]
+"""A transaction of the mempool and its fee."""
 SHAPES = ("split", "pay", "chain", "merge")
 """The kinds of transactions `mine` makes in turn."""
 
@@ -95,7 +98,8 @@ class Driver:
     def _below(self, block_hash: str) -> tuple[int, int]:
         """Height and median time of a block."""
         known = self.wallet.blocks.get(internal(block_hash))
-        times, at = [], known
+        times: list[int] = []
+        at = known
         while at is not None and len(times) < 11:
             times.append(at.time)
             at = self.wallet.blocks.get(at.prev)
@@ -108,17 +112,21 @@ class Driver:
         waiting = {coin.outpoint for _, coins in self.sent.values() for coin in coins}
         return [coin for coin in self.wallet.mature(tip, height) if coin.outpoint not in waiting]
 
-    def _mine_on(self, tip: str, *, spends: int, time: int | None, pooled: list[bytes]) -> str:
+    def _mine_on(self, tip: str, *, spends: int, time: int | None, pooled: list[Pooled]) -> str:
         prev = internal(tip)
-        transactions, spent = ([], [])
+        transactions: list[Tx] = []
+        spent: list[OwnCoin] = []
         if spends:
-            transactions, spent = self._spends(self._spendable(prev, self._below(tip)[0] + 1), spends)
+            taken = {(txin.txid, txin.index) for transaction, _ in pooled for txin in transaction.inputs}
+            coins = self._spendable(prev, self._below(tip)[0] + 1)
+            transactions, spent = self._spends([coin for coin in coins if coin.outpoint not in taken], spends)
         return self._submit(prev, transactions, spent, time=time, pooled=pooled)
 
     def _spends(self, coins: list[OwnCoin], count: int) -> tuple[list[Tx], list[OwnCoin]]:
         """Transactions of several shapes, and the coins they spend that are not their own."""
         transactions: list[Tx] = []
-        spent, fresh = [], []
+        spent: list[OwnCoin] = []
+        fresh: list[OwnCoin] = []
         coins = [coin for coin in coins if coin.value > 50_000]
         while len(transactions) < count and (coins or fresh):
             shape, number = SHAPES[self._made % len(SHAPES)], self._made
@@ -135,11 +143,17 @@ class Driver:
             fresh += [coin for coin in outputs_of(tx) if coin.value > 50_000]
         return transactions, spent
 
-    def _pooled(self) -> list[bytes]:
-        return [bytes.fromhex(self.rpc("getrawtransaction", txid)) for txid in self.rpc("getrawmempool")]
+    def _pooled(self) -> list[Pooled]:
+        """The mempool, parents first, in an order that doesn't depend on how it came about."""
+        entries = self.rpc("getrawmempool", True).items()
+        ordered = sorted(entries, key=lambda item: (item[1]["ancestorcount"], item[0]))
+        return [
+            (read_transaction(bytes.fromhex(self.rpc("getrawtransaction", txid))), int(entry["fees"]["base"] * COIN))
+            for txid, entry in ordered
+        ]
 
     def _submit(
-        self, prev: bytes, transactions: list[Tx], spent: list[OwnCoin], *, time: int | None, pooled: list[bytes]
+        self, prev: bytes, transactions: list[Tx], spent: list[OwnCoin], *, time: int | None, pooled: list[Pooled]
     ) -> str:
         below, median = self._below(display(prev))
         made_at = max(int(clock.time()) if time is None else time, median + 1)
@@ -150,24 +164,18 @@ class Driver:
         answer = self.rpc("submitblock", raw.hex())
         if answer not in (None, "inconclusive"):
             raise RpcError(0, f"submitblock: {answer}")
-        ours = [coin for tx in transactions for coin in outputs_of(tx)]
-        mined = [self.sent[txid] for txid in (display(txid) for _, txid, _ in rows) if txid in self.sent]
-        ours += [coin for tx, _ in mined for coin in outputs_of(tx)]
-        inside = {txin_point for tx in transactions for txin_point in ((i.txid, i.index) for i in tx.inputs)}
-        inside |= {coin.outpoint for _, coins in mined for coin in coins}
-        made = [*outputs_of(first, height=below + 1), *ours]
+        all_of_them = [*transactions, *(transaction for transaction, _ in pooled)]
+        made = [*outputs_of(first, height=below + 1), *(coin for tx in all_of_them for coin in outputs_of(tx))]
+        inside = {(txin.txid, txin.index) for tx in all_of_them for txin in tx.inputs}
         self.wallet.add(OwnBlock(block_hash, prev, below + 1, made_at, made, inside))
         return display(block_hash)
 
     def _rows(
-        self, transactions: list[Tx], spent: list[OwnCoin], pooled: list[bytes]
+        self, transactions: list[Tx], spent: list[OwnCoin], pooled: list[Pooled]
     ) -> tuple[int, list[tuple[bytes, bytes, bytes]]]:
         """The fees of a block, and its transactions as (bytes, txid, wtxid); the mempool's come first."""
-        rows, fees = [], 0
-        for raw in pooled:
-            transaction = read_transaction(raw)
-            rows.append((raw, transaction.txid, transaction.wtxid))
-            fees += int(self.rpc("getmempoolentry", display(transaction.txid))["fees"]["base"] * 10**8)
+        rows = [(transaction.raw, transaction.txid, transaction.wtxid) for transaction, _ in pooled]
+        fees = sum(fee for _, fee in pooled)
         rows += [(tx_bytes(tx), bytes(tx.txid), bytes(tx.wtxid)) for tx in transactions]
         values = {coin.outpoint: coin.value for coin in [*spent, *(c for tx in transactions for c in all_outputs(tx))]}
         for tx in transactions:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from math import inf
 from threading import Event, Lock
 
 
@@ -35,8 +37,18 @@ class Faults:
         self._lock = Lock()
         self._truncations: list[str] = []
         self._hangs: list[tuple[str, float]] = []
+        self._warm_until = inf
         self.interrupted = Event()
         """Ends what hangs; set while the node is down."""
+
+    def warm_up(self, seconds: float, text: str = "Loading block index…") -> None:
+        """Be in warm-up for a while."""
+        self.warming_up, self._warm_until = text, time.monotonic() + seconds
+
+    def end_warm_up(self) -> None:
+        """Looked at by every request: is the while over?"""
+        if time.monotonic() >= self._warm_until:
+            self.warming_up, self._warm_until = None, inf
 
     def truncate_next(self, path_prefix: str = "/") -> None:
         """The next answer under this path ends in the middle of its body, and the connection with it."""

@@ -12,8 +12,7 @@ from threading import Lock, Thread, current_thread
 from typing import BinaryIO
 
 DEFAULT_TYPE = ("Content-Type", "text/html; charset=ISO-8859-1")
-METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH")
-BAD_REQUEST = b"<HTML><HEAD>\n<TITLE>400 Bad Request</TITLE>\n</HEAD><BODY>\n<H1>Bad Request</H1>\n</BODY></HTML>\n"
+METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE")
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,16 @@ class Response:
         return self.sent is not None or ("Connection", "close") in self.headers
 
 
+def refusal(status: HTTPStatus) -> bytes:
+    """What libevent itself answers to what it can't read."""
+    page = f"<HTML><HEAD>\n<TITLE>{status.value} {status.phrase}</TITLE>\n</HEAD><BODY>\n<H1>{status.phrase}</H1>\n"
+    headers = [("Content-Type", "text/html"), ("Connection", "close")]
+    response = Response(status.value, f"{page}</BODY></HTML>\n".encode(), headers)
+    return response.encoded(Request("GET", "", "HTTP/1.1", {}, b""))
+
+
 class HttpServer:
-    """Listens on loopback, a thread for each connection; `stop` drops them all and waits for the threads."""
+    """Listens on loopback, with a thread for each connection."""
 
     def __init__(self, port: int, handler: Callable[[Request], Response]) -> None:
         self.port = port
@@ -76,50 +83,58 @@ class HttpServer:
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
         self._spawn(self._accept, self._listener)
 
-    def stop(self) -> None:
-        """Close the port and every connection."""
-        if self._listener is None:
-            return
+    def shut(self) -> None:
+        """End the port and every connection: what is being answered is not heard any more."""
         with self._lock:
-            open_sockets, self._listener = [self._listener, *self._connections], None
-            for open_socket in open_sockets:
+            listener, self._listener = self._listener, None
+            for open_socket in filter(None, (listener, *self._connections)):
                 _shut(open_socket)
-        while threads := list(self._threads):
+
+    def join(self) -> None:
+        """Wait for all threads. The port is free then."""
+        while threads := self._running():
             for thread in threads:
                 thread.join()
-        open_sockets[0].close()
+
+    def _running(self) -> list[Thread]:
+        with self._lock:
+            return list(self._threads)
 
     def _spawn(self, target: Callable[[socket.socket], None], argument: socket.socket) -> None:
         thread = Thread(target=self._run, args=(target, argument), name="node double", daemon=True)
         with self._lock:
+            thread.start()
             self._threads.add(thread)
-        thread.start()
 
     def _run(self, target: Callable[[socket.socket], None], argument: socket.socket) -> None:
         try:
             target(argument)
         finally:
-            self._threads.discard(current_thread())
+            with self._lock:
+                self._threads.discard(current_thread())
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
+        with listener:
+            while connection := self._next(listener):
+                self._spawn(self._converse, connection)
+
+    def _next(self, listener: socket.socket) -> socket.socket | None:
+        """The next connection, unless the server has been shut."""
+        while self._listener is listener:
+            # an OSError: shut, or the other side gave up already
+            with suppress(OSError):
                 connection, _ = listener.accept()
-            except OSError:
-                return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._lock:
-                wanted = self._listener is listener
-                if wanted:
-                    self._connections.add(connection)
-            if not wanted:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with self._lock:
+                    if self._listener is listener:
+                        self._connections.add(connection)
+                        return connection
                 connection.close()
-                return
-            self._spawn(self._converse, connection)
+        return None
 
     def _converse(self, connection: socket.socket) -> None:
         try:
-            # an OSError: the other side, or `stop`, went away
+            # an OSError: the other side, or `shut`, ended it
             with suppress(OSError), connection, connection.makefile("rb") as reader:
                 while self._exchange(connection, reader):
                     pass
@@ -133,16 +148,20 @@ class HttpServer:
         if not first:
             return False
         words = first.decode("latin-1").split()
-        if len(words) != 3 or words[0] not in METHODS or words[2] not in ("HTTP/1.0", "HTTP/1.1"):
-            refused = Request("GET", "", "HTTP/1.1", {}, b"")
-            headers = [("Content-Type", "text/html"), ("Connection", "close")]
-            connection.sendall(Response(400, BAD_REQUEST, headers).encoded(refused))
+        if len(words) != 3 or words[2] not in ("HTTP/1.0", "HTTP/1.1"):
+            connection.sendall(refusal(HTTPStatus.BAD_REQUEST))
+            return False
+        if words[0] not in METHODS:
+            connection.sendall(refusal(HTTPStatus.NOT_IMPLEMENTED))
             return False
         headers = {}
         while (line := reader.readline(65536)) not in (b"\r\n", b"\n", b""):
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.strip().lower()] = value.strip()
-        body = reader.read(int(headers.get("content-length", 0)))
+        size = int(headers.get("content-length", 0))
+        body = reader.read(size)
+        if len(body) < size:
+            return False
         request = Request(words[0], words[1], words[2], headers, body)
         response = self.handler(request)
         connection.sendall(response.encoded(request))

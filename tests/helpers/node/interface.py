@@ -15,7 +15,7 @@ RPC_USER, RPC_PASSWORD = "test", "password"
 class TestNode(Protocol):
     """A node on regtest and loopback. Its ports stay the same from one start to the next."""
 
-    __test__ = False
+    __test__: bool = False
 
     datadir: Path
     url: str
@@ -60,7 +60,11 @@ class RpcError(RuntimeError):
 
 def read_json(text: str | bytes) -> Any:
     """JSON with every fraction as the Decimal it is written as."""
-    return json.loads(text, parse_float=Decimal)
+    return json.loads(text, parse_float=Decimal, parse_constant=_no_number)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number in JSON")
 
 
 def free_ports(count: int) -> list[int]:

@@ -6,6 +6,7 @@ Numbers whose text matters travel through `json.dumps` as strings between two pr
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 from utxoiq.units import COIN
@@ -29,7 +30,13 @@ def number(value: float) -> str:
     return verbatim(f"{value:.16g}")
 
 
+def _decimal(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return verbatim(str(value))
+    raise TypeError(f"{value!r} is no JSON value")
+
+
 def write(value: Any) -> str:
     """`value` as JSON text."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_decimal)
     return text.replace(f'"{OPEN}', "").replace(f'{CLOSE}"', "").replace("\x7f", "\\u007f")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,13 @@ from shutil import rmtree
 import pbk
 
 REASON = re.compile(r"Block validation error: ([^,\n]+)|AcceptBlock FAILED \(([^,\n]+?)(?:,.*)?\)$", re.MULTILINE)
+
+
+class RawBlock(pbk.Block):
+    """A block whose bytes are copied at once, and not one by one."""
+
+    def __init__(self, raw: bytes) -> None:
+        super(pbk.Block, self).__init__((ctypes.c_ubyte * len(raw)).from_buffer_copy(raw), len(raw))
 
 
 @dataclass(frozen=True)
@@ -52,9 +60,10 @@ class Kernel:
         self._manager = pbk.ChainstateManager(options)
 
     def close(self) -> None:
-        """Let go of the chain; what was said of blocks stays."""
-        del self._manager
-        del self._context
+        """Let go of the chain and its files; what was said of blocks stays."""
+        self.__dict__.pop("_manager", None)
+        self.__dict__.pop("_context", None)
+        rmtree(self.folder / f"kernel{self.starts - 1}", ignore_errors=True)
 
     @property
     def genesis(self) -> bytes:
@@ -65,7 +74,7 @@ class Kernel:
 
     def submit(self, raw: bytes) -> Outcome:
         """Process a block; what it connects, or fails to, is in `verdicts` afterwards."""
-        block = pbk.Block(raw)
+        block = RawBlock(raw)
         block_hash = bytes(block.block_hash)
         self._lines.clear()
         log = pbk.LoggingConnection(self._lines.append)
@@ -87,7 +96,6 @@ class Kernel:
     def again(self, blocks: Iterable[bytes], headers: Iterable[bytes]) -> None:
         """Begin again, and process these in order."""
         self.close()
-        rmtree(self.folder / f"kernel{self.starts - 1}")
         self._begin()
         for raw in blocks:
             self.submit(raw)

@@ -10,7 +10,7 @@ import pbk
 from pbk.script import PrecomputedTransactionData
 
 from helpers.node.chainstate import Chainstate
-from helpers.node.clusters import Chunk, chunks_of, closure
+from helpers.node.clusters import Chunk, chunks_of, closure, connected, improves
 from helpers.node.wire import Transaction
 from utxoiq.chain.serialize import Coin
 from utxoiq.units import COIN
@@ -115,6 +115,7 @@ class Mempool:
         doomed = self.descendants(conflicts)
         self._check_replacement(entry, doomed)
         self._check_cluster(entry, set(doomed))
+        self._check_diagram(entry, set(doomed))
         check_scripts(transaction, spent)
         for txid in doomed:
             self._remove(txid, told=True)
@@ -244,6 +245,22 @@ class Mempool:
         weight = entry.weight + sum(self.entries[txid].weight for txid in cluster)
         if len(cluster) + 1 > CLUSTER_COUNT or weight > CLUSTER_WEIGHT:
             raise Rejected("too-large-cluster")
+
+    def _check_diagram(self, entry: Pooled, doomed: set[bytes]) -> None:
+        """A replacement must be better for whoever mines, however much is mined."""
+        if not doomed:
+            return
+        parents = {txin.txid for txin in entry.transaction.inputs} & self.entries.keys()
+        touched = connected(parents | doomed, self.parents, self.children)
+        kept = {txid: self.entries[txid] for txid in touched - doomed} | {entry.txid: entry}
+        up = {txid: self.parents[txid] - doomed for txid in touched - doomed} | {entry.txid: parents}
+        down: dict[bytes, set[bytes]] = {txid: set() for txid in kept}
+        for txid, above in up.items():
+            for parent in above:
+                down[parent].add(txid)
+        before = chunks_of({txid: self.entries[txid] for txid in touched}, self.parents, self.children)
+        if not improves(before, chunks_of(kept, up, down)):
+            raise Rejected("replacement-failed, insufficient feerate: does not improve feerate diagram")
 
     def _add(self, entry: Pooled) -> None:
         txid = entry.txid

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from helpers.build import EASY_BITS, OP_TRUE, body_bytes, coinbase, height_push, with_commitment, with_work
+from helpers.node.wire import Transaction
 from helpers.reference import merkle_root, sha256d
 from utxoiq.chain.network import NETWORKS
 from utxoiq.chain.serialize import Tx, TxInput, header_bytes, tx_bytes
@@ -91,7 +92,7 @@ class Wallet:
         return [coin for coin in self.coins(tip) if coin.height is None or height - coin.height >= MATURITY]
 
 
-def outputs_of(tx: Tx, *, height: int | None = None) -> list[OwnCoin]:
+def outputs_of(tx: Tx | Transaction, *, height: int | None = None) -> list[OwnCoin]:
     """The outputs of a transaction that are ours."""
     txid = bytes(tx.txid)
     rows = enumerate(tx.outputs)

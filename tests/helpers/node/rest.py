@@ -33,7 +33,7 @@ class Asked:
     def __init__(self, rest: str) -> None:
         path, _, query = rest.partition("?")
         stem, dot, extension = path.rpartition(".")
-        known = dot and extension in ("bin", "hex", "json")
+        known = dot and extension in ("", "bin", "hex", "json")
         self.name, self.extension = (stem, extension) if known else (path, "")
         self.query = {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
 
@@ -45,7 +45,7 @@ class Asked:
             return Response(200, binary().hex().encode() + b"\n", [("Content-Type", "text/plain")])
         if self.extension == "json" and value:
             return Response(200, write(value()).encode() + b"\n", [("Content-Type", "application/json")])
-        forms = "json" if not binary else ".bin, .hex, .json" if value else ".bin, .hex"
+        forms = ".bin, .hex, .json" if binary else "json"
         raise RestError(404, f"output format not found (available: {forms})")
 
 
@@ -110,10 +110,14 @@ def _block_part(state: NodeState, asked: Asked) -> Response:
     offset, size = given["offset"], given["size"]
     if size == 0 or offset + size > len(raw):
         raise RestError(400, f"Bad block part offset/size {offset}/{size} for {asked.name}")
+    if asked.extension == "json":
+        raise RestError(400, "JSON output is not supported for this request type")
     return asked.answer(lambda: raw[offset : offset + size], None)
 
 
 def _spent(state: NodeState, asked: Asked) -> Response:
+    if "/" in asked.name:
+        raise RestError(400, "Invalid URI format. Expected /rest/spenttxouts/<hash>.<ext>")
     entry = _entry(state, asked.name)
     undo = entry.undo
     if undo is None or state.is_pruned(entry):
@@ -125,6 +129,8 @@ def _headers(state: NodeState, asked: Asked) -> Response:
     count, slash, name = asked.name.partition("/")
     if not slash:
         count, name = asked.query.get("count", "5"), asked.name
+    if "/" in name:
+        raise RestError(400, "Invalid URI format. Expected /rest/headers/<hash>.<ext>?count=<count>")
     if not count.isdigit() or not 1 <= int(count) <= MAX_HEADERS:
         raise RestError(400, f"Header count is invalid or out of acceptable range (1-{MAX_HEADERS}): {count}")
     chain = state.chainstate
@@ -139,7 +145,7 @@ def _headers(state: NodeState, asked: Asked) -> Response:
 
 def _hash_by_height(state: NodeState, asked: Asked) -> Response:
     active = state.chainstate.active
-    if not asked.name.isdigit():
+    if not asked.name.isdigit() or int(asked.name) >= 1 << 31:
         raise RestError(400, f"Invalid height: {asked.name}")
     if int(asked.name) >= len(active):
         raise RestError(404, "Block height out of range")

@@ -7,10 +7,10 @@ from typing import Any
 from helpers.node.blockjson import block_json, difficulty, header_json, transaction_json
 from helpers.node.interface import RpcError
 from helpers.node.jsontext import number
-from helpers.node.rpc import BAD_PARAMETER, MISC, NOT_FOUND, VERIFY, method, typed
+from helpers.node.rpc import BAD_PARAMETER, MISC, NOT_FOUND, VERIFY, integer, method, typed
 from helpers.node.state import NodeState
 from helpers.node.tree import Entry, target_of
-from helpers.node.wire import display, internal, read_transactions
+from helpers.node.wire import display, internal, read_block
 from helpers.reference import Refused
 
 DECODE = -22
@@ -42,7 +42,7 @@ def verbosity_of(value: Any, default: int) -> int:
     """A level; older callers pass a truth value."""
     if value is None or isinstance(value, bool):
         return default if value is None else int(value)
-    return int(typed(value, "number"))
+    return integer(value)
 
 
 def with_data(state: NodeState, entry: Entry) -> Entry:
@@ -110,7 +110,7 @@ def getdifficulty(state: NodeState) -> Any:
 @method("getblockhash height:number")
 def getblockhash(state: NodeState, height: Any) -> Any:
     active = state.chainstate.active
-    if not 0 <= height < len(active):
+    if not 0 <= integer(height) < len(active):
         raise RpcError(BAD_PARAMETER, "Block height out of range")
     return display(active[height].hash)
 
@@ -158,8 +158,7 @@ def _status(state: NodeState, entry: Entry) -> str:
 @method("submitblock hexdata:string dummy?:string")
 def submitblock(state: NodeState, hexdata: Any, dummy: Any = None) -> Any:
     try:
-        raw = bytes.fromhex(hexdata)
-        transactions = read_transactions(raw)
+        raw, transactions = read_block(bytes.fromhex(hexdata))
     except (ValueError, Refused):
         raise RpcError(DECODE, "Block decode failed") from None
     return state.chainstate.receive(raw, transactions)

@@ -8,7 +8,7 @@ from typing import Any
 from helpers.node.interface import RpcError
 from helpers.node.jsontext import amount
 from helpers.node.mempool import MIN_FEERATE, Mempool, Pooled, Rejected, fee_at
-from helpers.node.rpc import BAD_PARAMETER, IN_CHAIN, NOT_FOUND, REJECTED, VERIFY, method
+from helpers.node.rpc import BAD_PARAMETER, IN_CHAIN, MISC, NOT_FOUND, REJECTED, TYPE_ERROR, VERIFY, integer, method
 from helpers.node.rpc_chain import DECODE, hash_of
 from helpers.node.scripts import script_json
 from helpers.node.state import NodeState
@@ -155,8 +155,13 @@ def getmempoolcluster(state: NodeState, txid: Any) -> Any:
 @method("gettxspendingprevout outputs:array options?:any")
 def gettxspendingprevout(state: NodeState, outputs: Any, options: Any = None) -> Any:
     shown = []
+    if not outputs:
+        raise RpcError(BAD_PARAMETER, "Invalid parameter, outputs are missing")
     for asked in outputs:
-        outpoint = hash_of(asked["txid"], "txid") + asked["vout"].to_bytes(4, "little")
+        for name in ("txid", "vout"):
+            if name not in asked:
+                raise RpcError(TYPE_ERROR, f"Missing {name}")
+        outpoint = hash_of(asked["txid"], "txid") + unsigned(asked["vout"]).to_bytes(4, "little")
         spender = state.mempool.spenders.get(outpoint)
         found = {"spendingtxid": display(spender)} if spender else {}
         shown.append({"txid": asked["txid"], "vout": asked["vout"]} | found)
@@ -187,6 +192,8 @@ def sendrawtransaction(state: NodeState, hexstring: Any, maxfeerate: Any = None,
 def _check_most(state: NodeState, transaction: Transaction, maxfeerate: Any) -> None:
     """Refuse to pay a feerate above the one that was allowed (0: any)."""
     most = int(Decimal(str(MAX_FEERATE if maxfeerate is None else maxfeerate)) * COIN)
+    if most >= COIN:
+        raise RpcError(BAD_PARAMETER, "Fee rates larger than or equal to 1BTC/kvB are not accepted")
     coins = [state.mempool.coin(outpoint) for outpoint in transaction.outpoints]
     fee = sum(coin.value for coin in coins if coin) - sum(value for value, _ in transaction.outputs)
     if most and all(coins) and fee > fee_at(most, (transaction.weight + 3) // 4):
@@ -215,17 +222,27 @@ def submitpackage(state: NodeState, package: Any, maxfeerate: Any = None, maxbur
 
 @method("estimatesmartfee conf_target:number estimate_mode?:string")
 def estimatesmartfee(state: NodeState, conf_target: Any, estimate_mode: Any = None) -> Any:
-    if not 1 <= conf_target <= 1008:
+    if not 1 <= integer(conf_target) <= 1008:
         raise RpcError(BAD_PARAMETER, "Invalid conf_target, must be between 1 and 1008")
+    if (estimate_mode or "unset").lower() not in ("unset", "economical", "conservative"):
+        modes = '"unset", "economical", "conservative"'
+        raise RpcError(BAD_PARAMETER, f"Invalid estimate_mode parameter, must be one of: {modes}")
     if conf_target not in state.faults.fee_estimates:
         return {"errors": ["Insufficient data or no feerate found"], "blocks": 0}
     feerate, blocks = state.faults.fee_estimates[conf_target]
     return {"feerate": amount(feerate), "blocks": blocks}
 
 
+def unsigned(value: Any) -> int:
+    """The index of an output. Raises RpcError."""
+    if not 0 <= integer(value, 34) < 1 << 32:
+        raise RpcError(MISC, "JSON integer out of range")
+    return int(value)
+
+
 @method("gettxout txid:string n:number include_mempool?:bool")
 def gettxout(state: NodeState, txid: Any, n: Any, include_mempool: Any = None) -> Any:
-    chain, outpoint = state.chainstate, hash_of(txid, "txid") + n.to_bytes(4, "little")
+    chain, outpoint = state.chainstate, hash_of(txid, "txid") + unsigned(n).to_bytes(4, "little")
     if include_mempool is False:
         coin = chain.coins.get(outpoint)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 from helpers.node.chainstate import unspendable
 from helpers.node.interface import RpcError
-from helpers.node.rpc import BAD_PARAMETER, MISC, json_type, method
+from helpers.node.rpc import BAD_PARAMETER, MISC, integer, json_type, method, typed
 from helpers.node.rpc_chain import entry_of, with_data
 from helpers.node.state import NodeState
 from helpers.node.tree import Entry
@@ -28,7 +28,7 @@ def getblockstats(state: NodeState, hash_or_height: Any, stats: Any = None) -> A
     found = _stats(entry, entry.undo)
     if not stats:
         return found
-    for name in sorted(set(stats)):
+    for name in sorted({typed(name, "string") for name in stats}):
         if name not in found:
             raise RpcError(BAD_PARAMETER, f"Invalid selected statistic '{name}'")
     return {name: found[name] for name in sorted(set(stats))}
@@ -38,7 +38,7 @@ def _entry(state: NodeState, value: Any) -> Entry:
     if json_type(value) != "number":
         return entry_of(state, value, "hash_or_height")
     active = state.chainstate.active
-    if value < 0:
+    if integer(value) < 0:
         raise RpcError(BAD_PARAMETER, f"Target block height {value} is negative")
     if value >= len(active):
         raise RpcError(BAD_PARAMETER, f"Target block height {value} after current tip {len(active) - 1}")

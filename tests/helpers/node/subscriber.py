@@ -51,7 +51,7 @@ class Subscriber:
 
     def take(self, count: int, *, seconds: float = 10) -> list[Message]:
         """So many messages. Raises TimeoutError."""
-        messages = []
+        messages: list[Message] = []
         until = time.monotonic() + seconds
         while len(messages) < count:
             if not self._socket.poll(max(0, int((until - time.monotonic()) * 1000))):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from helpers.node.wire import Transaction, read_transactions
+from helpers.node.wire import Transaction, read_block
 from helpers.reference import sha256d
 from utxoiq.chain.serialize import Coin
 
@@ -31,7 +31,7 @@ class Entry:
     @cached_property
     def transactions(self) -> list[Transaction]:
         assert self.raw is not None
-        return read_transactions(self.raw)
+        return read_block(self.raw)[1]
 
     @property
     def time(self) -> int:

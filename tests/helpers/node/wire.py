@@ -54,14 +54,13 @@ def read_transaction(raw: bytes) -> Transaction:
     return transaction
 
 
-def read_transactions(raw: bytes) -> list[Transaction]:
-    """The transactions of a block. Raises Refused."""
-    reader = Reader(raw, 80)
+def read_block(data: bytes) -> tuple[bytes, list[Transaction]]:
+    """The block that begins `data` (what follows it is ignored), and its transactions. Raises Refused."""
+    reader = Reader(data, 80)
     transactions = [_transaction(reader) for _ in range(reader.compact_size())]
-    reader.finish()
     if not transactions:
         raise Refused("no transactions")
-    return transactions
+    return data[: reader.at], transactions
 
 
 def _transaction(reader: Reader) -> Transaction:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import socket
+from base64 import b64encode
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def clock_of(info: Exchange, *, transactions: int) -> int:
 def test_answers_of_other_configurations(s1: NodeDouble, make_node: Any, tmp_path: Path) -> None:
     """A whitelist, a full queue, REST and ZMQ off, a cookie."""
     s1.whitelist = {"getblockcount"}
-    compared = agree_but_height(s1, in_state("rpcwhitelist"))
+    compared = agree(s1, [at_height(exchange, 134, 121) for exchange in in_state("rpcwhitelist")])
     s1.whitelist, s1.busy = None, True
     compared += agree(s1, in_state("rpcthreads"))
     s1.busy = False
@@ -154,31 +155,19 @@ def test_answers_of_other_configurations(s1: NodeDouble, make_node: Any, tmp_pat
     compared += agree(off, in_state("rest off"))
     off.stop()
     off.start()
+    off.mine(121)
     with_cookie, with_password = in_state("cookie")
     assert off.cookie_file.stat().st_mode & 0o777 == 0o600
     assert re.fullmatch("__cookie__:[0-9a-f]{64}", off.cookie_file.read_text())
-    assert with_cookie.status == 200
-    assert read_cookie_count(off) == 0
-    compared += agree(off, [with_password])
-    assert compared == 9
+    given = {"Authorization": "Basic " + b64encode(off.cookie_file.read_bytes()).decode()}
+    compared += agree(off, [replace(at_height(with_cookie, 134, 121), headers=given), with_password])
+    assert compared == 10
 
 
-def read_cookie_count(double: NodeDouble) -> int:
-    from base64 import b64encode
-
-    connection = HTTPConnection("127.0.0.1", port_of(double), timeout=5)
-    given = b64encode(double.cookie_file.read_bytes()).decode()
-    connection.request("POST", "/", b'{"id":"utxoiq","method":"getblockcount"}', {"Authorization": f"Basic {given}"})
-    answer = read_json(connection.getresponse().read())
-    connection.close()
-    return int(answer["result"])
-
-
-def agree_but_height(double: NodeDouble, recorded: list[Exchange]) -> int:
-    for exchange in recorded:
-        answer = ask(double.url, exchange)
-        assert (answer.status, answer.answer_headers[-1]) == (exchange.status, exchange.answer_headers[-1])
-    return len(recorded)
+def at_height(exchange: Exchange, recorded: int, height: int) -> Exchange:
+    """The same, had the recorded node been asked at another height of as many digits."""
+    answer = exchange.answer.replace(str(recorded).encode(), str(height).encode())
+    return replace(exchange, answer=answer)
 
 
 def test_answers_of_a_pruned_node(shared: Path, make_node: Any) -> None:
@@ -198,15 +187,9 @@ def test_answers_of_a_pruned_node(shared: Path, make_node: Any) -> None:
 
 
 def with_hash(exchange: Exchange, theirs: str, ours: str) -> Exchange:
-    values = [
-        value.replace(theirs, ours)
-        if isinstance(value, str)
-        else value.replace(theirs.encode(), ours.encode())
-        if isinstance(value, bytes)
-        else value
-        for value in vars(exchange).values()
-    ]
-    return Exchange(*values)
+    path = exchange.path.replace(theirs, ours)
+    body, answer = ((text or b"").replace(theirs.encode(), ours.encode()) for text in (exchange.body, exchange.answer))
+    return replace(exchange, path=path, body=body or None, answer=answer)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
@@ -77,7 +77,8 @@ class Exchange:
 @cache
 def recorded_blocks() -> dict[str, bytes]:
     """All blocks of the recorded node by hash, in the order it received them."""
-    key, found = (RECORDED / "blocks" / "xor.dat").read_bytes(), {}
+    key = (RECORDED / "blocks" / "xor.dat").read_bytes()
+    found: dict[bytes, bytes] = {}
     for path in sorted((RECORDED / "blocks").glob("blk*.gz")):
         found |= read_run(unpacked(path), b"", key, REGTEST).blocks
     return {block_hash[::-1].hex(): raw for block_hash, raw in found.items()}
@@ -111,7 +112,7 @@ def _exchange(name: str, state: str, request: dict[str, Any], response: dict[str
 
 def ask(url: str, exchange: Exchange) -> Exchange:
     """The same request, answered by the node at `url`."""
-    connection = HTTPConnection(*url.removeprefix("http://").split(":"), timeout=10)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=10)
     try:
         connection.request(exchange.method, exchange.path, exchange.body, exchange.headers)
         response = connection.getresponse()
@@ -119,8 +120,7 @@ def ask(url: str, exchange: Exchange) -> Exchange:
     finally:
         connection.close()
     headers = [[name, value] for name, value in response.getheaders() if name != "Date"]
-    kept = (exchange.name, exchange.state, exchange.method, exchange.path, exchange.headers, exchange.body)
-    return Exchange(*kept, response.status, response.reason, headers, answer)
+    return replace(exchange, status=response.status, reason=response.reason, answer_headers=headers, answer=answer)
 
 
 def comparable(exchange: Exchange) -> tuple[Any, ...]:
