@@ -45,7 +45,7 @@ class Watch:
         """Wait for it. Raises what the monitor ended with, if it did."""
         try:
             async with asyncio.timeout(HUNG):
-                while not reached():  # noqa: ASYNC110
+                while not reached():
                     if self.task.done():
                         self.task.result()
                         raise AssertionError("the monitor ended")

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from utxoiq.errors import NodeError, StoreError
+from utxoiq.errors import UtxoiqError
 from utxoiq.sources.threads import in_thread
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class MempoolWatch:
                     self.newest = snapshot
                     await asyncio.to_thread(self._store.add_snapshot, snapshot)
                     self._measure(snapshot)
-            except (NodeError, StoreError) as error:
+            except UtxoiqError as error:
                 log.debug("no mempool snapshot: %s", error)
             try:
                 await asyncio.wait_for(self._now.wait(), self._interval())
