@@ -39,7 +39,7 @@ from utxoiq.chain.network import NETWORKS
 from utxoiq.entities.index import ScriptIndex
 from utxoiq.entities.labels import packaged_labels
 from utxoiq.facts.compute import compute_facts
-from utxoiq.facts.fees import compute_fees, compute_sizes, fee_stats
+from utxoiq.facts.fees import by_weight, compute_fees, compute_sizes, fee_stats
 from utxoiq.models import BlockData
 
 MAIN = NETWORKS["main"]
@@ -85,7 +85,8 @@ def facts_ids(item: Item, index: ScriptIndex) -> None:
     block = Block(data, MAIN, header, tx, input_offset, outputs, txids, None)  # type: ignore[arg-type]
     spent = read_rest_spent(block, item.spent)
     sizes = compute_sizes(block)
-    fee_stats(compute_fees(block, spent, sizes), sizes)
+    fees = compute_fees(block, spent, sizes)
+    fee_stats(fees, sizes, by_weight(fees.feerate_kvb, sizes))
     index.match(outputs)
     index.match(spent.outputs)
 

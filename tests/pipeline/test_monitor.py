@@ -36,9 +36,9 @@ FIRST = MATURE - WINDOW
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits of a hundredth, as `BlockMonitor` looks at them."""
-    monkeypatch.setattr(monitor_module, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(monitor_module, "LONGEST_WAIT", 0.2)
+    """Short waits, as `BlockMonitor` looks at them."""
+    monkeypatch.setattr(monitor_module, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(monitor_module, "LONGEST_WAIT", 0.05)
 
 
 @pytest.fixture
@@ -79,8 +79,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
         ({"window_blocks": WINDOW}, FIRST),
         ({"window_blocks": 1}, MATURE - 1),
         ({}, 0),
-        ({"from_height": 0, "window_blocks": WINDOW}, 0),
-        ({"from_height": 37}, 37),
+        ({"from_height": 97, "window_blocks": WINDOW}, 97),
         ({"from_height": MATURE}, MATURE),
     ],
 )
@@ -110,7 +109,7 @@ async def test_a_store_that_is_to_begin_above_the_tip(
 
 async def test_it_goes_on_from_the_cursor(node: TestNode, source: NodeSource, store: SqliteStore, path: Path) -> None:
     """As often as it is started; no block is read or written twice."""
-    for round_ in range(4):
+    for round_ in range(3):
         async with watching(source, store, window_blocks=WINDOW) as watch:
             await watch.at_tip_of(node)
             assert watch.status.connected == (3 if round_ else WINDOW + 1)
@@ -121,15 +120,15 @@ async def test_it_goes_on_from_the_cursor(node: TestNode, source: NodeSource, st
 
 
 async def test_it_can_be_ended_at_any_block(node: TestNode, source: NodeSource, store: SqliteStore, path: Path) -> None:
-    """Cancelled while catching up, ten times."""
-    for n in range(10):
-        async with watching(source, store, from_height=0) as watch:
+    """Cancelled while catching up, again and again."""
+    for n in range(5):
+        async with watching(source, store, from_height=80) as watch:
             await watch.until(lambda watch=watch, n=n: watch.status.connected >= n)
         if watch.tip:
             sound(path)
     async with watching(source, store) as watch:
         await watch.at_tip_of(node)
-    agrees(path, node, 0)
+    agrees(path, node, 80)
 
 
 async def test_live_blocks(node: TestNode, source: NodeSource, store: SqliteStore, path: Path) -> None:
@@ -165,7 +164,7 @@ async def test_a_node_that_is_down_for_a_while(
             await asyncio.to_thread(getattr(node, how))
             await watch.waiting(source.where)
             assert watch.metric("utxoiq_node_ready") == 0
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.1)
             told = warnings_of(caplog)
             assert len([line for line in told if line == f"waiting: {watch.status.reason}"]) == 1
             assert len(told) <= 2, told
@@ -272,8 +271,9 @@ async def test_another_network_behind_the_same_address(
 # A node that is behind
 
 
-@pytest.mark.parametrize("known", ["nothing", "headers"])
-@pytest.mark.parametrize("left", [MATURE - 1, FIRST + 1, FIRST - 5, 0])
+@pytest.mark.parametrize(
+    ("left", "known"), [(MATURE - 1, "nothing"), (FIRST + 1, "headers"), (FIRST - 5, "nothing"), (0, "headers")]
+)
 async def test_a_node_that_lost_its_last_blocks(
     node: TestNode, kind: str, make_node: MakeNode, relay: Relay, store: SqliteStore, path: Path, known: str, left: int
 ) -> None:
@@ -307,7 +307,7 @@ async def test_a_node_that_lost_its_last_blocks(
 # A node that never heard of our tip
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(1, 1), (1, 3), (5, 5), (5, 7), (8, 8)])
+@pytest.mark.parametrize(("ours", "theirs"), [(1, 1), (5, 7), (8, 8)])
 async def test_a_node_on_another_branch(
     node: TestNode, kind: str, make_node: MakeNode, relay: Relay, store: SqliteStore, path: Path, ours: int, theirs: int
 ) -> None:
@@ -377,26 +377,26 @@ async def test_a_node_with_nothing_in_common(
 # Reorgs
 
 
-@pytest.mark.parametrize("depth", range(1, 9))
-async def test_a_reorg_while_live(
-    node: TestNode, source: NodeSource, store: SqliteStore, path: Path, depth: int
-) -> None:
-    """Taken off tip downwards, what they said retracted with the reason, then the new branch: no gap, no duplicate."""
+async def test_reorgs_while_live(node: TestNode, source: NodeSource, store: SqliteStore, path: Path) -> None:
+    """Of 1 to 8 blocks: taken off tip downwards, what they said retracted with the reason, then the new branch."""
+    expected: list[tuple[str, str]] = []
+    gone: list[str] = []
     async with watching(source, store, window_blocks=WINDOW) as watch:
         await watch.at_tip_of(node)
-        await asyncio.to_thread(node.mine, depth, spends=2)
-        await watch.at_tip_of(node)
-        stale = [node.rpc("getblockhash", MATURE + 1 + n) for n in range(depth)]
-        fork = node.rpc("getblockhash", MATURE)
-        branch = await asyncio.to_thread(node.side_branch, fork, depth + 1, spends=3)
-        await watch.at_tip_of(node)
-        assert watch.metric("utxoiq_reorgs_total") == 1
-        assert watch.metric("utxoiq_reorg_depth_sum") == depth
-        assert watch.status.disconnected == depth
-    expected = [*(("disconnected", n) for n in reversed(stale)), *(("connected", n) for n in branch)]
-    assert events(path)[-len(expected) :] == expected
+        for depth in range(1, 9):
+            fork = node.rpc("getbestblockhash")
+            stale = await asyncio.to_thread(node.mine, depth, spends=2)
+            await watch.at_tip_of(node)
+            branch = await asyncio.to_thread(node.side_branch, fork, depth + 1, spends=3)
+            await watch.at_tip_of(node)
+            gone += stale
+            expected += [("connected", n) for n in stale] + [("disconnected", n) for n in reversed(stale)]
+            expected += [("connected", n) for n in branch]
+            assert watch.metric("utxoiq_reorgs_total") == depth
+            assert watch.metric("utxoiq_reorg_depth_sum") == watch.status.disconnected == len(gone)
+    assert events(path)[WINDOW + 1 :] == expected
     retracted = query(path, "SELECT block_hash, retraction_reason FROM signal_state WHERE retracted_at IS NOT NULL")
-    assert sorted(row["block_hash"] for row in retracted) == sorted(stale)
+    assert sorted(row["block_hash"] for row in retracted) == sorted(gone)
     assert {row["retraction_reason"] for row in retracted} == {"its block was disconnected from the best chain"}
     agrees(path, node, FIRST)
 
@@ -564,8 +564,10 @@ class Failing:
         monkeypatch.setattr(SqliteStore, method, fail)
 
 
-@pytest.mark.parametrize("times", [1, 4, 9])
-@pytest.mark.parametrize("error", [StoreUnavailable("locked"), StoreError("a disk that fails")], ids=str)
+@pytest.mark.parametrize(
+    ("times", "error"),
+    [(1, StoreUnavailable("locked")), (7, StoreUnavailable("full")), (3, StoreError("a broken disk"))],
+)
 async def test_commits_that_fail(
     node: TestNode, source: NodeSource, store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch, times: int,
     error: Exception,
@@ -582,7 +584,7 @@ async def test_commits_that_fail(
     agrees(path, node, FIRST)
 
 
-@pytest.mark.parametrize("method", ["disconnect", "cursor", "window", "mempools", "ancestors"])
+@pytest.mark.parametrize("method", ["disconnect", "cursor", "window"])
 async def test_other_calls_of_the_store_that_fail(
     node: TestNode, source: NodeSource, store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -655,13 +657,13 @@ async def test_a_lock_does_not_stop_the_loop(
             other.execute("BEGIN IMMEDIATE")
             await asyncio.to_thread(node.mine, 2, spends=2)
             loop, beats, longest = asyncio.get_running_loop(), 0, 0.0
-            until = loop.time() + 2.5
+            until = loop.time() + 1.5
             while loop.time() < until:
                 before = loop.time()
                 await asyncio.sleep(0.01)
                 longest, beats = max(longest, loop.time() - before), beats + 1
             other.execute("ROLLBACK")
-        assert longest < 1.5, f"the loop stood still for {longest:.1f} s"
+        assert longest < 1, f"the loop stood still for {longest:.1f} s"
         await watch.at_tip_of(node)
     agrees(path, node, FIRST)
 
@@ -853,7 +855,7 @@ async def test_snapshots_that_can_not_be_stored(
     agrees(path, node, FIRST)
 
 
-@pytest.mark.parametrize("wrong", [None, {}, [], "x", {"size": "x"}, {"size": -1}])
+@pytest.mark.parametrize("wrong", [None, {}, {"size": "x"}])
 async def test_a_mempool_that_makes_no_sense(
     node: TestNode, relay: Relay, wired: NodeSource, store: SqliteStore, path: Path, wrong: Any
 ) -> None:
