@@ -414,5 +414,33 @@ async def test_a_folder_that_is_made_anew(here: Place) -> None:
     await changes.aclose()  # type: ignore[attr-defined]
 
 
+async def test_stopping_while_a_file_changes(here: Place) -> None:
+    """A stop in the very moment of a change is a stop."""
+    turning = asyncio.Event()
+
+    async def changes_once(*_: Any, **__: Any) -> AsyncIterator[Any]:
+        await turning.wait()
+        asyncio.get_running_loop().call_soon(task.cancel)
+        yield {(1, str(here.file))}
+        await asyncio.Event().wait()
+
+    here.monkeypatch.setattr(config, "awatch", changes_once)
+    here.toml(toml("a"))
+    module = ConfigurationModule(here.sources())
+
+    async def watch() -> None:
+        async for _ in module.watch(every=NEVER):
+            pass
+
+    task = asyncio.create_task(watch())
+    await asyncio.sleep(0.01)
+    turning.set()
+    done, _ = await asyncio.wait({task}, timeout=5)
+    stopped = bool(done)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert stopped, "it goes on"
+
+
 async def test_the_default_is_a_look_every_five_minutes() -> None:
     assert config.RELOAD_SECONDS <= 300

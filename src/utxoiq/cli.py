@@ -16,6 +16,7 @@ from utxoiq.errors import ConfigError, UtxoiqError
 
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
+    from utxoiq.models import BlockData
     from utxoiq.persistence.sqlite import SqliteStore
     from utxoiq.pipeline.scan import ScanResult
     from utxoiq.sources.base import BlockSource
@@ -91,6 +92,33 @@ def facts(
     with progress("facts", total) as step:
         rows = (compute_facts(block, labels_for(block.network, labels)).as_dict() for block in source.blocks())
         (json_lines if as_json else facts_table)(_counted(islice(rows, total), step))
+
+
+@app.command()
+def flows(
+    path: BlocksPath,
+    as_json: AsJson = False,
+    limit: Limit = EVERYTHING,
+    network: NetworkName = None,
+    labels: Labels = None,
+) -> None:
+    """What labelled entities spent, received and passed to each other, block by block; and how much is nobody's."""
+    from utxoiq.entities.labels import labels_for
+    from utxoiq.facts.compute import compute_facts
+    from utxoiq.facts.flows import compute_flows, flow_row
+    from utxoiq.show import flow_table, json_lines, progress
+
+    source = _open(path, network)
+    total = min(limit, len(source))
+
+    def row(block: BlockData) -> dict[str, Any]:
+        names = labels_for(block.network, labels)
+        compute_facts(block, names)  # refuses spent outputs that do not fit
+        return flow_row(block, compute_flows(block, names))
+
+    with progress("flows", total) as step:
+        rows = map(row, source.blocks())
+        (json_lines if as_json else flow_table)(_counted(islice(rows, total), step))
 
 
 @app.command()

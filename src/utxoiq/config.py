@@ -268,7 +268,8 @@ class ConfigurationModule:
         try:
             while True:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(bell.wait(), every)
+                    async with asyncio.timeout(every):
+                        await bell.wait()
                 bell.clear()
                 change = self.reload()
                 if change is not None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from uuid import UUID, uuid5
 
 from utxoiq.units import COIN
@@ -227,6 +227,69 @@ class BlockFacts:
     def from_dict(cls, values: Mapping[str, Json]) -> BlockFacts:
         """The facts `as_dict` gave. Raises TypeError for unknown or missing fields."""
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class EntityFlow:
+    """What one transaction, or a block, did to one entity. Sat; see facts/flows.py for the terms."""
+
+    AMOUNTS: ClassVar[tuple[str, ...]] = ("spent", "received", "fee", "arrived", "left")
+
+    spent: int
+    received: int
+    fee: int
+    arrived: int
+    left: int
+    uncertain: bool = False
+    """Other inputs or outputs of the transaction may be this entity's too: no flow is claimed."""
+    uncertain_value: int = 0
+    """Of a block: what such transactions moved of it, in none of the amounts."""
+
+    def amounts(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in self.AMOUNTS}
+
+    @classmethod
+    def of(cls, sums: Mapping[str, int]) -> EntityFlow:
+        """From sums of `amounts`, and of `uncertain_value`; what is missing is 0."""
+        spent, received, fee, arrived, left = (sums.get(name, 0) for name in cls.AMOUNTS)
+        return cls(spent, received, fee, arrived, left, uncertain_value=sums.get("uncertain_value", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A transaction that touched labelled entities. Values in sat."""
+
+    txid: str
+    pattern: Literal["coinbase", "coinjoin", "internal", "consolidation", "batch", "payment"]
+    inputs: int
+    outputs: int
+    value_in: int
+    value_out: int
+    fee: int
+    entities: dict[str, EntityFlow]
+
+    @property
+    def size(self) -> int:
+        """The largest amount that left, arrived or moved within one entity."""
+        return max(max(flow.left, flow.arrived, min(flow.spent, flow.received)) for flow in self.entities.values())
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFlows:
+    """Flows of one block under one label set. The coinbase's outputs are received, but in neither `value_`."""
+
+    blockhash: str
+    labels_version: str
+    value_in: int
+    value_in_labelled: int
+    """Of that, from labelled scripts: the rest is of unknown owners."""
+    value_out: int
+    value_out_labelled: int
+    entities: dict[str, EntityFlow]
+    between: list[list[Json]]
+    """[from, to, sat], `unknown` for nobody's."""
+    transfers: list[Transfer]
+    """Largest first."""
 
 
 @dataclass(frozen=True, slots=True)

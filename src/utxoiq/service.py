@@ -7,6 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -65,21 +66,29 @@ class Service:
         settings = self.settings = configuration.settings
         self._refused: Settings | None = None
         configure_logging(settings.log.level, settings.log.as_json)
-        self._listening = None if settings.http.listen == "off" else listen_at(settings.http.listen)
-        self.store = open_store(settings.db)
-        self.monitoring = MonitoringModule(
-            settings.metrics.project_id, settings.metrics.enabled, otlp_endpoint=settings.metrics.otlp_endpoint
-        )
+        with ExitStack() as built:
+            self._listening = None if settings.http.listen == "off" else listen_at(settings.http.listen)
+            if self._listening:
+                built.callback(self._listening.close)
+            source = source_of(settings)
+            built.callback(source.close)
+            self.store = open_store(settings.db)
+            built.callback(self.store.close)
+            labels = _labels_of(settings, self.store.network)
+            processors = discover(settings.processor_configs())
+            self.monitoring = MonitoringModule(
+                settings.metrics.project_id, settings.metrics.enabled, otlp_endpoint=settings.metrics.otlp_endpoint
+            )
+            built.pop_all()
         self.orchestrator = PipelineOrchestrator(
-            discover(settings.processor_configs()), SignalPersistenceModule(store=self.store), self.monitoring,
-            insight_generator=InsightGenerator(), labels=_labels_of(settings, self.store.network),
-            commit_retries=COMMIT_RETRIES,
+            processors, SignalPersistenceModule(store=self.store), self.monitoring,
+            insight_generator=InsightGenerator(), labels=labels, commit_retries=COMMIT_RETRIES,
         )  # fmt: skip
         self.mempool = MempoolWatch(
-            self._snapshot, self.store, self.monitoring, lambda: self.settings.mempool.interval_seconds,
-        )  # fmt: skip
+            self._snapshot, self.store, self.monitoring, lambda: self.settings.mempool.interval_seconds
+        )
         self.monitor = BlockMonitor(
-            source_of(settings), self.store, self.orchestrator, poll_seconds=_poll_of(settings),
+            source, self.store, self.orchestrator, poll_seconds=_poll_of(settings),
             window_blocks=settings.live.window_blocks, from_height=settings.live.from_height,
             mempool_of=self.mempool.of, after_block=self.mempool.look, between_blocks=self._between_blocks,
         )  # fmt: skip
@@ -90,10 +99,10 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_now)
-        self.store.add_settings("applied", self.settings.shown(), [], "start")
-        for warning in self.configuration.warnings:
-            log.warning("settings: %s", warning)
         try:
+            self.store.add_settings("applied", self.settings.shown(), [], "start")
+            for warning in self.configuration.warnings:
+                log.warning("settings: %s", warning)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(work) for work in self._work()]
                 await stop.wait()

@@ -109,6 +109,24 @@ def entity_table(rows: Sequence[dict[str, Any]]) -> None:
     Console().print(table)
 
 
+def flow_table(rows: Iterable[dict[str, Any]]) -> None:
+    """A line a block and entity that had a flow, and the share of what the block spent that has a known owner."""
+    table = _table(
+        "height", "time", "entity", "arrived BTC", "left BTC", "moved within BTC", "uncertain BTC", "labelled"
+    )
+    for row in rows:
+        height, at = _known(row["height"]), utc(row["time"])
+        if row["entities"] is None:
+            table.add_row(height, at, "unknown: no spent outputs", "", "", "", "", "unknown")
+            continue
+        share = "" if row["share_in"] is None else f"{row['share_in']:.1%}"
+        for entity, flow in row["entities"].items():
+            within = flow["received"] - flow["arrived"]
+            amounts = (btc(sat) for sat in (flow["arrived"], flow["left"], within, flow["uncertain_value"]))
+            table.add_row(height, at, Text(entity), *amounts, share)
+    Console().print(table)
+
+
 def mempool_report(
     newest: dict[str, Any] | None, scores: Sequence[dict[str, Any]], audits: Sequence[dict[str, Any]]
 ) -> None:

@@ -280,3 +280,15 @@ async def test_at_the_tip_it_asks_once_each_time(api: EsploraDouble, store: Sqli
         asked = len(api.requests)
         await until(lambda: len(api.requests) > asked + 5)
         assert {path for _, path in api.requests[asked + 1 :]} == {"/api/blocks/tip/hash"}
+
+
+async def test_stopping_while_the_bell_rings(api: EsploraDouble, store: SqliteStore) -> None:
+    """A stop in the very moment of a new block, or of a change of settings, is a stop."""
+    async with watching(api, store, from_height=0, poll_seconds=60.0) as watch:
+        await until(lambda: watch.status.ready)
+        task = next(t for t in asyncio.all_tasks() if t.get_coro().__qualname__ == "BlockMonitor.run")  # type: ignore[union-attr]
+        await asyncio.sleep(0.05)
+        watch.ring()
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        assert done, "it goes on"

@@ -10,15 +10,23 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
 
 from utxoiq.chain.address import address_of, script_of
 from utxoiq.chain.network import NETWORKS, Network
 from utxoiq.entities.owners import Owners
 from utxoiq.errors import ConfigError, DecodeError, LabelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from utxoiq.chain.block import Outputs
+    from utxoiq.entities.index import ScriptIndex
 
 Kind = Literal["exchange", "mining_pool", "treasury", "etf", "government"]
 Confidence = Literal["high", "medium", "low"]
@@ -88,6 +96,26 @@ class LabelSet:
         """The one entity a script is ascribed to, None where there is none or more than one."""
         number = self._owners.of(script)
         return None if number is None else self._numbered[number]
+
+    def numbered(self, number: int) -> Entity:
+        """The entity that `owners_of` calls so."""
+        return self._numbered[number]
+
+    def owners_of(self, outputs: Outputs) -> NDArray[np.int32]:
+        """The number of the one entity that each output's script is ascribed to, -1 where there is none."""
+        rows = self._index.match(outputs)
+        return np.where(rows >= 0, self._owner_of_row[rows], np.int32(-1))
+
+    @cached_property
+    def _index(self) -> ScriptIndex:
+        from utxoiq.entities.index import ScriptIndex  # noqa: PLC0415 its kernels are for flows only
+
+        blob = np.frombuffer(bytes(self._owners.scripts) or b"\0", np.uint8)
+        return ScriptIndex.from_blob(blob, np.array(self._owners.ends, np.int64))
+
+    @cached_property
+    def _owner_of_row(self) -> NDArray[np.int32]:
+        return np.array([*self._owners.owners, -1], np.int32)
 
     def of_kind(self, kind: Kind) -> list[Entity]:
         return [entity for entity in self.entities.values() if entity.kind == kind]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from utxoiq.errors import UtxoiqError
@@ -56,10 +57,9 @@ class MempoolWatch:
                     self._measure(snapshot)
             except UtxoiqError as error:
                 log.debug("no mempool snapshot: %s", error)
-            try:
-                await asyncio.wait_for(self._now.wait(), self._interval())
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval()):
+                    await self._now.wait()
             self._now.clear()
 
     def _measure(self, snapshot: MempoolSnapshot) -> None:

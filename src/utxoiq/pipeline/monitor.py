@@ -128,7 +128,8 @@ class BlockMonitor:
     async def _rest(self, seconds: float) -> None:
         """Until the bell rings, or it is time to look again."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._bell.wait(), seconds)
+            async with asyncio.timeout(seconds):  # `wait_for` of 3.11 can lose a cancellation
+                await self._bell.wait()
         self._bell.clear()
 
     async def _look(self) -> None:

@@ -40,7 +40,8 @@ class ProcessorThread:
             raise ProcessorHung(f"{self.processor.signal_type} still hangs on an earlier block: skipped")
         self._pending = asyncio.run_coroutine_threadsafe(self._ask(block, context), self._loop)
         try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._pending)), seconds)
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(asyncio.wrap_future(self._pending))
         except TimeoutError:
             if self._pending.done():
                 raise

@@ -1,0 +1,171 @@
+"""Flows: what labelled entities spent, received and passed to each other in one block.
+
+Only labels count: an unlabelled script is nobody's, whatever heuristics would say. For a transaction and an entity,
+`spent` is the sum of the outputs of its scripts that the transaction spends and `received` what it pays to its scripts;
+the sender bears its share of the fee, by value. Then
+
+    arrived  = max(0, received - (spent - fee share))
+    left     = max(0, (spent - fee share) - received)
+    internal = the rest of received: change, and moves within the entity
+
+Where an entity spends beside inputs of unknown owner, or takes part in what looks like a CoinJoin, those inputs or
+outputs may be its own too: such a transaction is `uncertain` for it and makes no flow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from utxoiq.models import BlockFlows, EntityFlow, Transfer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from utxoiq.chain.block import Block, Outputs, Spent
+    from utxoiq.entities.labels import LabelSet
+    from utxoiq.models import BlockData
+
+COINJOIN_EQUAL = 3
+"""Equal outputs from which a transaction with as many distinct inputs, and little else, looks like a CoinJoin."""
+BATCH_OUTPUTS = 10
+CONSOLIDATION_INPUTS = 5
+UNKNOWN = "unknown"
+UNKNOWN_WITHOUT_SPENT = [*(f.name for f in fields(BlockFlows) if f.name != "blockhash"), "share_in", "share_out"]
+
+
+class Sides(NamedTuple):
+    """Of one transaction: entity number -> sat, -1 for nobody's."""
+
+    spent: dict[int, int]
+    received: dict[int, int]
+
+
+def compute_flows(data: BlockData, labels: LabelSet) -> BlockFlows | None:
+    """The flows of a block, None where what it spent is unknown. Its spent outputs must have been checked."""
+    if data.spent is None:
+        return None
+    block, spent = data.block, data.spent
+    spenders, makers = labels.owners_of(spent.outputs), labels.owners_of(block.outputs)
+    spenders[0] = -1
+    first_in, first_out = block.tx.first_input.astype(np.int64), block.tx.first_output.astype(np.int64)
+    touched = np.union1d(
+        np.searchsorted(first_in, np.flatnonzero(spenders >= 0), side="right") - 1,
+        np.searchsorted(first_out, np.flatnonzero(makers >= 0), side="right") - 1,
+    )
+    transfers = [_transfer(block, spent, int(t), spenders, makers, labels) for t in touched.tolist()]
+    return BlockFlows(
+        blockhash=str(block.block_hash),
+        labels_version=labels.version,
+        value_in=int(spent.tx_value_in[1:].sum()),
+        value_in_labelled=_labelled(spent.outputs, spenders, 1, len(spenders)),
+        value_out=int(block.tx.value_out[1:].sum()),
+        value_out_labelled=_labelled(block.outputs, makers, int(first_out[1]), len(makers)),
+        entities=_sum_up(transfers),
+        between=_between(transfers),
+        transfers=sorted(transfers, key=lambda one: (-one.size, one.txid)),
+    )
+
+
+def _labelled(outputs: Outputs, owners: NDArray[np.int32], begin: int, end: int) -> int:
+    return int(outputs.value[begin:end][owners[begin:end] >= 0].sum())
+
+
+def _transfer(
+    block: Block, spent: Spent, t: int, spenders: NDArray[np.int32], makers: NDArray[np.int32], labels: LabelSet
+) -> Transfer:
+    ins = range(int(block.tx.first_input[t]), int(block.tx.first_input[t + 1]))
+    outs = range(int(block.tx.first_output[t]), int(block.tx.first_output[t + 1]))
+    sides = Sides(_by_owner(spent.outputs, spenders, ins) if t else {}, _by_owner(block.outputs, makers, outs))
+    value_in, value_out = int(spent.tx_value_in[t]) if t else 0, int(block.tx.value_out[t])
+    fee = value_in - value_out if t else 0
+    pattern = _pattern(block, spent, t, ins, outs, sides)
+    mixed = pattern == "coinjoin" or -1 in sides.spent
+    entities = {}
+    for number in sorted({*sides.spent, *sides.received} - {-1}):
+        used, got = sides.spent.get(number, 0), sides.received.get(number, 0)
+        share = fee * used // value_in if value_in else 0
+        net = got - (used - share)
+        uncertain = pattern == "coinjoin" or (mixed and used > 0)
+        entities[labels.numbered(number).id] = EntityFlow(
+            spent=used, received=got, fee=share, arrived=max(0, net), left=max(0, -net), uncertain=uncertain
+        )
+    return Transfer(str(block.txid(t)), pattern, len(ins) if t else 0, len(outs), value_in, value_out, fee, entities)
+
+
+def _by_owner(outputs: Outputs, owners: NDArray[np.int32], rows: range) -> dict[int, int]:
+    found: dict[int, int] = defaultdict(int)
+    values, whose = outputs.value[rows.start : rows.stop].tolist(), owners[rows.start : rows.stop].tolist()
+    for value, owner in zip(values, whose, strict=True):
+        found[owner] += value
+    return dict(found)
+
+
+def _pattern(block: Block, spent: Spent, t: int, ins: range, outs: range, sides: Sides) -> Any:
+    """What the transaction looks like: coinbase, coinjoin, internal, consolidation, batch or payment."""
+    if t == 0:
+        return "coinbase"
+    values = block.outputs.value[outs.start : outs.stop].tolist()
+    equal = max(Counter(value for value in values if value > 0).values(), default=0)
+    if equal >= COINJOIN_EQUAL and len(values) <= 2 * equal + 1 and len(ins) >= equal:
+        scripts = {spent.outputs.script(row) for row in ins}
+        if len(scripts) >= equal and len(sides.spent) != 1:
+            return "coinjoin"
+    owners = {*sides.spent, *(owner for owner, value in sides.received.items() if value)}
+    if len(owners) == 1 and -1 not in owners:
+        return "consolidation" if len(ins) >= CONSOLIDATION_INPUTS and len(outs) <= 2 else "internal"
+    return "batch" if len(outs) >= BATCH_OUTPUTS else "payment"
+
+
+def _sum_up(transfers: list[Transfer]) -> dict[str, EntityFlow]:
+    """All of a block's certain flows of each entity; what was uncertain is counted apart."""
+    sums: dict[str, Counter[str]] = defaultdict(Counter)
+    for transfer in transfers:
+        for entity, flow in transfer.entities.items():
+            uncertain = {"uncertain_value": max(flow.spent, flow.received)}
+            sums[entity].update(uncertain if flow.uncertain else flow.amounts())
+    return {entity: EntityFlow.of(total) for entity, total in sorted(sums.items())}
+
+
+def _between(transfers: list[Transfer]) -> list[list[Any]]:
+    """[from, to, sat] between entities, and from or to `unknown`, of certain flows.
+
+    A transaction of one sender pays each receiver from it; of several, in proportion to what left them.
+    """
+    sums: Counter[tuple[str, str]] = Counter()
+    for transfer in transfers:
+        certain = {entity: flow for entity, flow in transfer.entities.items() if not flow.uncertain}
+        senders = {entity: flow.left for entity, flow in certain.items() if flow.left}
+        arrivals = {entity: flow.arrived for entity, flow in certain.items() if flow.arrived}
+        known = sum(senders.values())
+        sure = known and len(certain) == len(transfer.entities) and transfer.pattern != "coinjoin"
+        for receiver, sat in arrivals.items():
+            if not sure:
+                sums[UNKNOWN, receiver] += sat
+                continue
+            for sender, left in senders.items():
+                sums[sender, receiver] += sat * left // known
+        for sender, left in senders.items():
+            rest = left - sum(sat * left // known for sat in arrivals.values()) if sure else left
+            sums[sender, UNKNOWN] += rest
+    return [[sender, receiver, sat] for (sender, receiver), sat in sorted(sums.items()) if sat]
+
+
+def flow_row(data: BlockData, flows: BlockFlows | None) -> dict[str, Any]:
+    """A block's flows as JSON values, with the labelled shares; null wherever the spent outputs are unknown."""
+    row: dict[str, Any] = {"height": data.height, "time": data.block.header.time}
+    if flows is None:
+        return {**row, "blockhash": str(data.block_hash), **dict.fromkeys(UNKNOWN_WITHOUT_SPENT)}
+    return {
+        **row,
+        **asdict(flows),
+        "share_in": _share(flows.value_in_labelled, flows.value_in),
+        "share_out": _share(flows.value_out_labelled, flows.value_out),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 6) if whole else None
