@@ -131,6 +131,31 @@ async def test_it_can_be_ended_at_any_block(node: TestNode, source: NodeSource, 
     agrees(path, node, 80)
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_it_can_be_ended_while_the_bell_rings(
+    double: NodeDouble, store: SqliteStore, path: Path, turns: int
+) -> None:
+    """In whatever turn of the loop after the ring: being cancelled is never lost, or `utxoiq run` would not end."""
+    with closing(source_of(double)) as source:
+        options = {"window_blocks": 1, "poll_seconds": 3600, "snapshots": True}
+        async with watching(source, store, **options) as watch:  # type: ignore[arg-type]
+            await watch.at_tip_of(double)
+            await watch.until(lambda: watch.mempool.newest is not None)
+            await asyncio.sleep(0.02)
+            tasks = [t for t in asyncio.all_tasks() if t.get_coro().__qualname__.endswith(".run")]  # type: ignore[union-attr]
+            assert len(tasks) == 2
+            watch.monitor.ring()
+            watch.mempool.look()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            _, pending = await asyncio.wait(tasks, timeout=2)
+            for task in pending:
+                task.cancel()
+            assert not pending
+
+
 async def test_live_blocks(node: TestNode, source: NodeSource, store: SqliteStore, path: Path) -> None:
     """Each as it comes, with what the status and the metrics say of it."""
     async with watching(source, store, window_blocks=WINDOW) as watch:

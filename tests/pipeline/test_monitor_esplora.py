@@ -180,14 +180,16 @@ async def test_an_api_that_fails_is_waited_for(api: EsploraDouble, store: Sqlite
 
 
 async def test_being_limited_is_told(api: EsploraDouble, store: SqliteStore) -> None:
-    """Why no block comes, while the API wants to be left alone for an hour."""
+    """Why no block comes, while the API wants to be left alone for an hour; and it is left alone."""
     async with watching(api, store, from_height=0) as watch:
         await until(lambda: watch.status.ready)
         api.limits(None, "3600")
         await until(lambda: watch.status.state == "waiting")
-        assert "3600 s (rate limit)" in str(watch.status.reason)
-        api.mend()
-        await until(lambda: watch.status.ready)
+        assert "asks us to wait until" in str(watch.status.reason)
+        asked = len(api.requests)
+        watch.ring()
+        await asyncio.sleep(0.2)
+        assert len(api.requests) == asked
 
 
 async def test_it_stops_at_once_while_it_has_to_wait(api: EsploraDouble, store: SqliteStore) -> None:

@@ -619,7 +619,8 @@ def test_a_wait_too_long_is_told(make: MakeSource, api: EsploraDouble, clock: Cl
     api.limits(1, "3600")
     error = refusal(make(sleep=clock.sleep).best_hash)
     assert isinstance(error, NodeUnavailable)
-    assert "3600 s (rate limit)" in str(error)
+    assert "asks us to wait until" in str(error)
+    assert "(rate limit)" in str(error)
     assert len(api.requests) == 1
     assert sum(clock.slept) < 1
 

@@ -124,7 +124,7 @@ class EsploraSource:
             now = time.monotonic()
             start = max(self._next, now)
             if start > deadline:
-                until = utc(int(time.time() + start - now))
+                until = utc(60 * (int(time.time() + start - now) // 60 + 1))  # the same each time it is told
                 raise NodeUnavailable(f"{self.where}{path}: asks us to wait until {until} (rate limit)")
             self._next = start + self._spacing
         if start > now:
