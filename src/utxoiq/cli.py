@@ -16,7 +16,7 @@ from utxoiq.errors import ConfigError, UtxoiqError
 
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
-    from utxoiq.models import BlockData
+    from utxoiq.models import BlockData, BlockFlows
     from utxoiq.persistence.sqlite import SqliteStore
     from utxoiq.pipeline.scan import ScanResult
     from utxoiq.sources.base import BlockSource
@@ -341,6 +341,34 @@ def entities_list(
 
     rows = summaries(labels_for(NETWORKS["main"], labels), kind)[:limit]
     json_lines(rows) if as_json else entity_table(rows)
+
+
+@entities_app.command("coverage")
+def entities_coverage(
+    path: BlocksPath,
+    as_json: AsJson = False,
+    limit: Limit = EVERYTHING,
+    network: NetworkName = None,
+    labels: Labels = None,
+) -> None:
+    """How much of the value that moves at PATH carries a label, by kind of entity."""
+    from utxoiq.entities.labels import labels_for
+    from utxoiq.facts.compute import compute_facts
+    from utxoiq.facts.coverage import coverage
+    from utxoiq.facts.flows import compute_flows
+    from utxoiq.show import coverage_table, json_lines, progress
+
+    source = _open(path, network)
+    names, total = labels_for(source.network, labels), min(limit, len(source))
+
+    def flow(block: BlockData) -> BlockFlows | None:
+        compute_facts(block, names)  # refuses spent outputs that do not fit
+        step()
+        return compute_flows(block, names)
+
+    with progress("coverage", total) as step:
+        rows = coverage(map(flow, islice(source.blocks(), total)), names)
+    (json_lines if as_json else coverage_table)(rows)
 
 
 @app.command()

@@ -127,6 +127,16 @@ def flow_table(rows: Iterable[dict[str, Any]]) -> None:
     Console().print(table)
 
 
+def coverage_table(rows: Sequence[dict[str, Any]]) -> None:
+    """What is known of each kind, and the share of the moved value that is."""
+    table = _table("kind", "entities", "with an address", "addresses", "of value spent", "of value received", "blocks")
+    for row in rows:
+        shares = ("unknown" if row[s] is None else f"{row[s]:.2%}" for s in ("share_spent", "share_received"))
+        counts = (f"{row[name]:,}" for name in ("entities", "with_address", "addresses"))
+        table.add_row(row["kind"], *counts, *shares, f"{row['blocks']:,}")
+    Console().print(table)
+
+
 def mempool_report(
     newest: dict[str, Any] | None, scores: Sequence[dict[str, Any]], audits: Sequence[dict[str, Any]]
 ) -> None:
