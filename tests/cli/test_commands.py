@@ -47,7 +47,10 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Scanned:
 
 def test_the_commands() -> None:
     """Those of the design that this version has."""
-    assert set(commands()) == {"facts", "scan", "signals", "insights", "verify", "entities list", "demo"}
+    assert set(commands()) == {
+        "run", "doctor", "config show", "config check", "config init", "mempool", "facts", "flows", "scan", "signals",
+        "insights", "verify", "entities list", "entities coverage", "demo",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [*commands(), "entities"])

@@ -233,7 +233,7 @@ def test_stale_signals(store: SqliteStore, path: Path) -> None:
     store.connect(record(first, [told_of, signal(first, 2, subject="waits")], [insight(told_of)]))
     store.connect(record(second, [signal(second, 3)]))
     store.connect(told(third, 4))
-    run(path, "UPDATE signals SET recorded_at = block_height - 899_900")
+    run(path, "UPDATE signals SET recorded_at = block_height - 899900")
     assert store.stale_signals(1 << 40) == (2, 100)
     assert store.stale_signals(101) == (1, 100)
     assert store.stale_signals(100) == (0, None)

@@ -88,35 +88,26 @@ def test_a_full_disk(path: Path) -> None:
         pages = store.database.value("PRAGMA page_count")
         store.database.value(f"PRAGMA max_page_count = {pages}")
         before = rows(path)
-        large = {"text": "x" * 100_000}
         with pytest.raises(StoreUnavailable, match="full"):
-            store.add_settings("applied", large, [], "start")
+            store.add_settings("applied", {"text": "x" * 100_000}, [], "start")
         with pytest.raises(StoreUnavailable, match="full"):
-            for data in chain().trunk[1:]:
-                store.connect(told(data, "x" * 20_000))
+            store.connect(told(chain().trunk[1], "x" * 100_000))
+        assert rows(path) == before
         store.database.value("PRAGMA max_page_count = 100000")
-        assert rows(path)["settings_events"] == [] if "settings_events" in rows(path) else True
-        tip = store.cursor()
-        assert tip is not None
-        rest = chain().trunk[tip.height - 900_000 + 1 :]
-        assert len(rows(path)["blocks"]) == len(chain().trunk) - len(rest)
-        assert rows(path)["blocks"][: len(before["blocks"])] == before["blocks"]
-        for data in rest:
-            store.connect(told(data, "x" * 20_000))
-        assert len(rows(path)["blocks"]) == len(chain().trunk)
+        assert store.connect(told(chain().trunk[1], "x" * 100_000)) == 5
 
 
 READ_ONLY = """
 import os, sys
 from pathlib import Path
+from utxoiq.errors import StoreError
+from utxoiq.persistence import SqliteStore, reads
 path = Path(sys.argv[1])
-os.chmod(path.parent, 0o777)
+os.chdir(path.parent)
 if os.getuid() == 0:
     os.setgid(65534), os.setuid(65534)
-from utxoiq.errors import StoreError, StoreUnavailable
-from utxoiq.persistence import SqliteStore
 try:
-    with SqliteStore(path) as store:
+    with SqliteStore(Path(path.name)) as store:
         print("reads", store.cursor() is not None)
         store.add_settings("applied", {}, [], "start")
 except StoreError as error:
@@ -129,10 +120,9 @@ def test_a_file_that_may_only_be_read(path: Path) -> None:
     with SqliteStore(path) as store:
         store.connect(record(chain().trunk[0]))
     path.chmod(0o444)
-    for folder in path.parents:  # so that another user gets there
-        if folder.stat().st_uid == path.stat().st_uid and folder.parts[:2] == ("/", "tmp"):
-            folder.chmod(folder.stat().st_mode | 0o111)
+    path.parent.chmod(0o555)
     ran = python("-c", READ_ONLY, str(path))
+    path.parent.chmod(0o755)
     assert ran.returncode == 0, said(ran)
     assert ran.stdout.splitlines()[-1].startswith("StoreUnavailable "), said(ran)
     assert "readonly" in ran.stdout or "unable to open" in ran.stdout
