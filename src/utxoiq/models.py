@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FACTS_VERSION = 2
 """Raised whenever the same bytes would give other facts."""
+SINCE_VERSION_2 = ("package_feerate_p5_kvb", "large_coins")
 
 LARGE_COIN, MOST_LARGE_COINS = 100 * COIN, 10
 """Of each block the ten largest spent coins, from 100 BTC up, are told with their age: what a node without coin heights
@@ -225,8 +226,9 @@ class BlockFacts:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Json]) -> BlockFacts:
-        """The facts `as_dict` gave. Raises TypeError for unknown or missing fields."""
-        return cls(**values)
+        """The facts `as_dict` gave, also of older versions: what they did not know is None. Raises TypeError for unknown
+        or missing fields."""
+        return cls(**{**dict.fromkeys(SINCE_VERSION_2), **values})
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ CREATE INDEX IF NOT EXISTS mempool_snapshots_by_time ON mempool_snapshots (taken
 CREATE TABLE IF NOT EXISTS block_snapshots (
     block_hash TEXT PRIMARY KEY REFERENCES blocks,
     snapshot_id TEXT NOT NULL REFERENCES mempool_snapshots,
-    audit TEXT CHECK (json_valid(audit)),
+    audit TEXT CHECK (audit IS NULL OR json_valid(audit)),
     recorded_at INTEGER NOT NULL
 ) STRICT;
 

@@ -1,0 +1,166 @@
+"""`utxoiq run` killed at any moment while a chain grows and turns: in the end nothing is missing, double or different."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from threading import Event, Thread
+from typing import Any
+
+from helpers.node.interface import TestNode
+from helpers.running import Running
+from pipeline.live import agrees, connected, events, sound, watching
+from pipeline.simulated import query
+from pipeline.test_kill import best
+from sources.node.chains import source_of
+from sources.node.conftest import MATURE, MakeNode
+from utxoiq.config import Sources
+from utxoiq.insights.generator import InsightGenerator
+from utxoiq.persistence import SqliteStore
+from utxoiq.processors.discovery import discover
+
+FIRST = MATURE - 10
+DEPTH = 6
+"""Blocks declared invalid at the end."""
+BLOCKS = {"double": 60, "bitcoind": 500}
+KILLS = {"double": 4, "bitcoind": 20}
+"""At least."""
+TALKATIVE = """
+[processors.mempool]
+minimum_history = 2
+spike_ratio = 1.2
+spike_rank = 0.0
+quiet_blocks = 1
+confidence_threshold = 0.0
+
+[processors.miner]
+minimum_history = 1
+empty_share = 1.0
+confidence_threshold = 0.0
+"""
+"""Thresholds at which nearly every block says something."""
+
+
+class Miner(Thread):
+    """Makes blocks with spends, and now and then a reorg, with pauses and without, until there were so many."""
+
+    def __init__(self, node: TestNode, blocks: int, pause: float) -> None:
+        super().__init__()
+        self.node, self.blocks, self.pause = node, blocks, pause
+        self.random, self.made, self.done = Random(11), 0, Event()
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while self.made < self.blocks:
+                self._make()
+                time.sleep(self.random.choice((0, 0, self.pause, 2 * self.pause)))
+        except BaseException as error:  # noqa: BLE001 for the test to raise
+            self.error = error
+        finally:
+            self.done.set()
+
+    def _make(self) -> None:
+        spends = self.random.randrange(6)
+        if self.random.random() < 0.1:
+            depth = self.random.randrange(1, 4)
+            fork = self.node.rpc("getblockhash", self.node.rpc("getblockcount") - depth)
+            self.made += len(self.node.side_branch(fork, depth + 1, spends=spends))
+        else:
+            self.made += len(self.node.mine(1, spends=spends))
+
+
+def started(node: TestNode, folder: Path) -> Running:
+    return Running(folder, "--node", node.url, "--from", str(FIRST), UTXOIQ_NODE__COOKIE_FILE=str(node.cookie_file))
+
+
+def killed(node: TestNode, folder: Path, when: Callable[[Running], bool]) -> int:
+    """Start it, kill it then, and look at what is left: the number of blocks it had written."""
+    with started(node, folder) as running:
+        before = running.value("SELECT count(*) FROM block_events") or 0
+        while running.process.poll() is None and not when(running):
+            time.sleep(0.002)
+        assert running.process.poll() is None, running.said
+        running.kill()
+        after = running.value("SELECT count(*) FROM block_events") or 0
+    if after:
+        sound(running.db)
+    return int(after) - int(before)
+
+
+def moment(random: Random) -> Callable[[Running], bool]:
+    """After so many more blocks, or so much time: whichever comes first."""
+    end, more = time.monotonic() + random.uniform(0.2, 4), random.choice((1, 2, 7, 12, 60))
+    written: list[int] = []
+
+    def reached(running: Running) -> bool:
+        written.append(running.value("SELECT count(*) FROM block_events") or 0)
+        return time.monotonic() > end or written[-1] >= written[0] + more
+
+    return reached
+
+
+def undisturbed(node: TestNode, folder: Path) -> Path:
+    """The store of somebody who reads the final chain in one go, with the same settings."""
+    path = folder / "undisturbed.db"
+    settings, _ = Sources(folder / "utxoiq.toml").load()
+
+    async def follow() -> None:
+        with closing(source_of(node)) as source, SqliteStore(path) as store:
+            orchestrated = {"insight_generator": InsightGenerator()}
+            chosen = discover(settings.processor_configs())
+            async with watching(source, store, chosen, orchestrated=orchestrated, from_height=FIRST) as watch:
+                await watch.at_tip_of(node)
+
+    asyncio.run(follow())
+    return path
+
+
+def test_kill_9_while_live(kind: str, make_node: MakeNode, tmp_path: Path) -> None:
+    """At random moments of start, catching up, following and reorgs; and through an invalidation of six blocks."""
+    node, random = make_node(kind, blocks=MATURE), Random(5)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "utxoiq.toml").write_text(TALKATIVE)
+    miner = Miner(node, BLOCKS[kind], pause=0.04)
+    miner.start()
+    progress = []
+    try:
+        while not miner.done.is_set() or len(progress) < KILLS[kind]:
+            progress.append(killed(node, folder, moment(random)))
+    finally:
+        miner.join()
+    if miner.error:
+        raise miner.error
+    assert sum(progress) > 2 * KILLS[kind], progress
+
+    with started(node, folder) as running:
+        running.at(node.rpc("getbestblockhash"))
+        stale = [node.rpc("getblockhash", node.rpc("getblockcount") - n) for n in range(DEPTH)]
+        node.invalidate(stale[-1])
+        running.until(lambda: running.tip not in stale or None)
+        running.kill()
+    killed(node, folder, moment(random))
+    node.mine(DEPTH // 2, spends=2)
+    killed(node, folder, moment(random))
+    node.mine(DEPTH, spends=2)
+    with started(node, folder) as running:
+        running.at(node.rpc("getbestblockhash"))
+        assert running.terminate() == 0
+
+    agrees(running.db, node, FIRST)
+    gone = {name for event, name in events(running.db) if event == "disconnected"} - set(connected(running.db))
+    assert set(stale) <= gone
+    said = {row["block_hash"] for row in query(running.db, "SELECT block_hash FROM signals")}
+    assert len(said & gone) >= DEPTH / 2, "stale blocks said nothing that could have been retracted"
+    assert without_times(best(running.db)) == without_times(best(undisturbed(node, folder)))
+
+
+def without_times(tables: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+    """Rows as text, to be compared one by one."""
+    return {name: [json.dumps(row, default=bytes.hex, sort_keys=True) for row in rows] for name, rows in tables.items()}
