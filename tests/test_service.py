@@ -1,312 +1,525 @@
-"""`utxoiq run` as one process sees itself: settings swapped between blocks, whole or not at all, and remembered."""
+"""`utxoiq run` as a process: how it begins, what it serves and says, how it takes new settings, and how it ends."""
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import json
-import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers.esplora import EsploraDouble
-from helpers.settings import Place, in_folder
-from helpers.web import get
-from observability.conftest import root_logger
-from persistence.records import run as sql
-from sources.test_esplora import branches
-from utxoiq.config import ConfigurationModule, Sources
-from utxoiq.errors import ConfigError, LabelError, StoreError
-from utxoiq.persistence import SqliteStore
-from utxoiq.service import Service, source_of
-from utxoiq.sources.esplora import EsploraSource
-from utxoiq.sources.node.source import NodeSource
+from cli.command import utxoiq
+from helpers.node.double import NodeDouble
+from helpers.node.interface import RPC_USER, TestNode
+from helpers.relay import Relay
+from helpers.running import Running
+from pipeline.live import agrees, sound
+from pipeline.simulated import query
+from sources.node import conftest as nodes
 
-__all__ = ["root_logger"]
-SECRET = "hunter2"
-PATIENCE = 60.0
+kind, make_node, node, double = nodes.kind, nodes.make_node, nodes.node, nodes.double
+MATURE = nodes.MATURE
+WINDOW = 5
+SOON = 15
+"""Seconds that an end may take at most."""
+BASE = f"""
+[live]
+window_blocks = {WINDOW}
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, root_logger: logging.Logger) -> Iterator[Place]:
-    """A folder of its own; the log goes back to where it was."""
-    with in_folder(tmp_path) as place:
-        yield place
-
-
-@pytest.fixture
-def api() -> Iterator[EsploraDouble]:
-    with EsploraDouble(branches()[0]) as double:
-        yield double
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    for _ in range(int(PATIENCE / 0.01)):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("it never came to that")
+[node]
+poll_seconds = 0.2
+"""
+TALKATIVE = """
+[processors.miner]
+minimum_history = 1
+empty_share = 1.0
+confidence_threshold = 0.0
+"""
+"""The miner processor tells of every empty block."""
 
 
-class Running:
-    """A service at work, and its store seen from outside."""
-
-    def __init__(self, service: Service, here: Place) -> None:
-        self.service, self.here = service, here
-
-    def events(self) -> list[tuple[Any, ...]]:
-        """(event, settings, changes, reason) of every change of settings."""
-        rows = sql(
-            self.here.folder / "utxoiq.db", "SELECT event, settings, changes, reason FROM settings_events ORDER BY seq"
-        )
-        return [(event, json.loads(settings), json.loads(changes), reason) for event, settings, changes, reason in rows]
-
-    async def after(self, text: str) -> tuple[Any, ...]:
-        """What becomes of these settings, reloaded by SIGHUP."""
-        before = len(self.events())
-        self.here.toml(text)
-        os.kill(os.getpid(), signal.SIGHUP)
-        await until(lambda: len(self.events()) > before)
-        assert len(self.events()) == before + 1
-        return self.events()[-1]
+def started(node: TestNode, folder: Path, settings: str = "", **options: Any) -> Running:
+    """A run over this node that listens, with these settings beside the base."""
+    folder.mkdir(exist_ok=True)
+    (folder / "utxoiq.toml").write_text(BASE + settings)
+    variables = {"UTXOIQ_NODE__COOKIE_FILE": str(node.cookie_file), "UTXOIQ_NODE__URL": node.url}
+    return Running(folder, listen=True, **{**variables, **options})
 
 
-@asynccontextmanager
-async def running(here: Place, text: str) -> AsyncIterator[Running]:
-    """A service with these settings, live."""
-    here.toml(text)
-    service = Service(ConfigurationModule(here.sources()))
-    task = asyncio.create_task(service.run())
-    try:
-        await until(lambda: task.done() or service.monitor.status.ready)
-        assert not task.done(), task.exception()
-        yield Running(service, here)
-        assert not task.done(), task.exception()
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+def mined(running: Running, node: TestNode, **options: Any) -> str:
+    """One more block, in the store."""
+    (name,) = node.mine(1, **options)
+    running.at(name)
+    return name
 
 
-def settings(api: EsploraDouble, more: str = "", url: str | None = None) -> str:
-    return (
-        f'[esplora]\nurl = "{url or api.url}"\nrequests_per_second = 100\npoll_seconds = 1\n[live]\nfrom_height = 0\n'
-        f'[http]\nlisten = "127.0.0.1:0"\n[log]\nas_json = true\n{more}'
-    )
+# From beginning to end
 
 
-# Which source
+def test_a_run(kind: str, make_node: Callable[..., TestNode], tmp_path: Path) -> None:
+    """It catches up, serves health, readiness and metrics, follows, and ends at SIGTERM with exit code 0."""
+    node = make_node(kind, blocks=MATURE)
+    with started(node, tmp_path / "run", '[log]\nlevel = "DEBUG"\n' + TALKATIVE) as running:
+        running.until(running.is_ready)
+        status, said = running.ready() or (0, {})
+        assert (status, said["ready"], said["state"], said["reason"]) == (200, True, "live", None)
+        assert (said["store_height"], said["source_height"], said["connected"]) == (MATURE, MATURE, WINDOW + 1)
+        assert said["source"] == node.url
+        assert running.get("/healthz") == (200, '{"status":"ok"}')
+        assert running.get("/nowhere")[0] == 404
+        name = mined(running, node)
+        running.until(lambda: running.metric("utxoiq_store_height") == MATURE + 1)
+        assert running.metric("utxoiq_blocks_processed_total", 'outcome="success"') == WINDOW + 2
+        running.until(lambda: running.metric("utxoiq_block_latency_milliseconds_count") == 1)
+        running.until(lambda: running.value("SELECT count(*) FROM mempool_snapshots"))
+        assert running.terminate() == 0
+        correlated(running, name)
+        assert running.lines[-1]["event"] == "stopping" or not [x for x in running.lines if x["level"] == "error"]
+    (first,) = query(running.db, "SELECT event, reason, settings FROM settings_events")
+    assert (first["event"], first["reason"]) == ("applied", "start")
+    assert json.loads(first["settings"])["node"]["url"] == node.url
+    agrees(running.db, node, MATURE - WINDOW)
 
 
-def test_an_api_of_others_is_never_the_default(here: Place) -> None:
-    """Only where its address was given, and a node goes before it."""
-    for text in (
-        "",
-        "[esplora]\npoll_seconds = 5\n",
-        '[node]\nuser = "u"\n',
-        '[node]\nurl = ""\n[esplora]\nurl = ""\n',
-    ):
-        here.toml(text)
-        with pytest.raises(ConfigError, match="no node: give --node") as raised:
-            source_of(here.sources().load()[0])
-        assert "--esplora" in str(raised.value)
-    here.toml('[esplora]\nurl = "http://127.0.0.1:1/api"\n')
-    source = source_of(here.sources().load()[0])
-    assert isinstance(source, EsploraSource)
-    source.close()
-    here.toml('[esplora]\nurl = "http://127.0.0.1:1/api"\n[node]\nurl = "http://127.0.0.1:2"\n')
-    node = source_of(here.sources().load()[0])
-    assert isinstance(node, NodeSource)
-    node.close()
+def correlated(running: Running, name: str) -> None:
+    """Every line is JSON, and those of a block, from detection to commit, carry one id, that of its rows."""
+    lines = running.lines
+    assert len(lines) > 20
+    assert all({"timestamp", "level", "logger", "event"} <= set(line) for line in lines)
+    of_block = [line for line in lines if name in json.dumps(line) and line["logger"].startswith("utxoiq")]
+    ids = {line.get("correlation_id") for line in of_block}
+    assert len(ids) == 1, of_block
+    (correlation_id,) = ids
+    assert correlation_id
+    its = [line for line in lines if line.get("correlation_id") == correlation_id]
+    events = [line["event"] for line in its]
+    assert events[0].startswith(f"block {name} of height {MATURE + 1} found")
+    assert "committed" in events[-1]
+    assert len(its) > 5
+    between = lines[lines.index(its[0]) : lines.index(its[-1])]
+    stray = [x for x in between if "correlation_id" not in x and x["logger"] in ("utxoiq.block", "utxoiq.pipeline")]
+    assert stray == []
+    for table in ("block_events", "signals"):
+        assert running.value(f"SELECT correlation_id FROM {table} WHERE block_hash = '{name}'") == correlation_id
+    others = [line["correlation_id"] for line in lines if "correlation_id" in line and line not in its]
+    assert len(set(others)) >= WINDOW + 1
+    assert correlation_id not in others
 
 
-NODE = '[node]\nurl = "http://127.0.0.1:1"\n'
-FREE = '[http]\nlisten = "127.0.0.1:0"\n'
+def test_a_node_that_goes_and_comes(kind: str, make_node: Callable[..., TestNode], tmp_path: Path) -> None:
+    """Ready turns 503 with the reason, in one line, health stays; and 200 when it is back, at another cookie."""
+    node = make_node(kind, blocks=MATURE)
+    with started(node, tmp_path / "run") as running:
+        running.until(running.is_ready)
+        node.kill()
+        running.until(lambda: not running.is_ready())
+        status, said = running.ready() or (0, {})
+        assert (status, said["ready"], said["state"]) == (503, False, "waiting")
+        assert node.url in said["reason"]
+        assert "\n" not in said["reason"]
+        assert running.get("/healthz")[0] == 200
+        running.until(lambda: running.metric("utxoiq_node_ready") == 0)
+        node.start()
+        name = mined(running, node)
+        running.until(running.is_ready)
+        assert running.metric("utxoiq_node_ready") == 1
+        assert (running.ready() or (0, {}))[1]["reason"] is None
+        assert running.terminate(signal.SIGINT) == 0
+        assert running.value("SELECT block_hash FROM cursor") == name
+    agrees(running.db, node, MATURE - WINDOW)
+
+
+def test_a_start_without_a_node(double: NodeDouble, tmp_path: Path) -> None:
+    """It serves at once, says why it waits, and begins when the node comes."""
+    double.stop()
+    with started(double, tmp_path / "run") as running:
+        status, said = running.until(running.ready)
+        assert (status, running.get("/healthz")[0]) == (503, 200)
+        running.until(lambda: "cookie" in str((running.ready() or (0, {}))[1].get("reason")))
+        double.start()
+        running.until(running.is_ready)
+        assert running.terminate() == 0
+
+
+# How it ends
+
+
+def test_it_ends_while_the_node_hangs(double: NodeDouble, tmp_path: Path) -> None:
+    """A question that is not answered delays nothing."""
+    with started(double, tmp_path / "run") as running:
+        running.until(running.is_ready)
+        for _ in range(50):
+            double.hang_next(120)
+        double.silence_zmq = True
+        double.mine(1)
+        time.sleep(1)
+        began = time.monotonic()
+        assert running.terminate() == 0
+        assert time.monotonic() - began < SOON
+    sound(running.db)
+
+
+def test_it_ends_while_another_process_locks_the_store(double: NodeDouble, tmp_path: Path) -> None:
+    """And health answers all the while."""
+    with started(double, tmp_path / "run", "[log]\nlevel = 'DEBUG'\n") as running:
+        running.until(running.is_ready)
+        with closing(sqlite3.connect(running.db, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            double.mine(2)
+            for _ in range(20):
+                began = time.monotonic()
+                assert running.get("/healthz")[0] == 200
+                assert time.monotonic() - began < 5
+                time.sleep(0.1)
+            began = time.monotonic()
+            assert running.terminate() == 0
+            assert time.monotonic() - began < SOON
+    sound(running.db)
+
+
+@pytest.mark.parametrize("after", [0.3, 0.9, 1.3, 1.6])
+def test_it_ends_whenever_it_is_asked(double: NodeDouble, tmp_path: Path, after: float) -> None:
+    """During its start too: by the signal or cleanly, never with a traceback; the store is whole."""
+    with started(double, tmp_path / "run") as running:
+        time.sleep(after)
+        assert running.terminate() in (0, -signal.SIGTERM)
+        assert "Traceback" not in running.said
+    if running.tip:
+        sound(running.db)
+
+
+def test_it_ends_while_it_catches_up(double: NodeDouble, tmp_path: Path) -> None:
+    """Between two blocks."""
+    double.mine(400)
+    with started(double, tmp_path / "run", UTXOIQ_LIVE__WINDOW_BLOCKS="500") as running:
+        running.until(lambda: (running.value("SELECT count(*) FROM blocks") or 0) > 3)
+        assert running.terminate() == 0
+        assert "Traceback" not in running.said
+    sound(running.db)
+    assert 3 < len(query(running.db, "SELECT 1 FROM blocks")) < 511
+
+
+# Starts that fail
+
+
+def refused(*arguments: str | Path, folder: Path, code: int, parts: list[str], **variables: str) -> None:
+    """One line on standard error, with what, where and what to do, and the exit code."""
+    ran = utxoiq("run", *arguments, folder=folder, **variables)
+    assert (ran.code, ran.out) == (code, ""), ran
+    told = [line for line in ran.err.splitlines() if not line.startswith("{")]
+    assert len(told) == 1, ran.err
+    assert told[0].startswith("utxoiq: ")
+    assert "Traceback" not in ran.err
+    for part in parts:
+        assert part in told[0], told[0]
+
+
+NODE = ("--node", "http://127.0.0.1:1")
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        refused(*NODE, "--listen", where, folder=tmp_path, code=2, parts=[where, "give another HOST:PORT"])
+    assert not (tmp_path / "utxoiq.db").exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"),
+    ("settings", "parts"),
     [
-        (FREE, ConfigError),
-        (FREE + '[node]\nurl = "127.0.0.1:8332"\n', ConfigError),
-        (NODE + '[http]\nlisten = "nowhere"\n', ConfigError),
-        (NODE + '[http]\nlisten = "203.0.113.1:9470"\n', ConfigError),
-        ('db = "postgres://x"\n' + NODE + FREE, ConfigError),
-        ('db = "sqlite:///nowhere/x.db"\n' + NODE + FREE, StoreError),
-        ('network = "main"\nlabels = "nowhere.jsonl"\n' + NODE + FREE, LabelError),
+        ("[processors.nosuch]\nenabled = true\n", ["nosuch", "miner"]),
+        ("[processors.miner]\nnosuch = 1\n", ["nosuch", "empty_share"]),
+        ("[processors.miner]\nconfidence_threshold = 7\n", ["confidence_threshold", "7"]),
+        ("[node]\npoll_seconds = 'often'\n", ["utxoiq.toml", "node.poll_seconds", "often"]),
+        ("[node\n", ["utxoiq.toml", "line 1"]),
+        ("network = 'nosuch'\n", ["network", "regtest"]),
     ],
 )
-def test_it_does_not_start_half(here: Place, text: str, kind: type[Exception]) -> None:
-    """An error of ours, one line, and neither socket nor file is left open, which would be a warning."""
-    here.toml(text)
+def test_settings_that_make_no_sense(tmp_path: Path, settings: str, parts: list[str]) -> None:
+    (tmp_path / "utxoiq.toml").write_text(settings)
+    refused(*NODE, "--listen", "off", folder=tmp_path, code=2, parts=parts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        ((), 2, ["no node", "--node"]),
+        (("--node", "nonsense"), 2, ["nonsense", "http"]),
+        ((*NODE, "--db", "postgres://x"), 2, ["postgres://x", "sqlite:///FILE"]),
+        ((*NODE, "--db", "sqlite:///"), 2, ["sqlite:///FILE"]),
+        ((*NODE, "--db", "sqlite:///nowhere/x.db"), 1, ["nowhere/x.db"]),
+        ((*NODE, "--db", "sqlite:///other.db"), 1, ["other.db", "not of utxoiq"]),
+        ((*NODE, "--db", "sqlite:///text.db"), 1, ["text.db"]),
+        ((*NODE, "--config", "nowhere.toml"), 2, ["nowhere.toml"]),
+        ((*NODE, "--listen", "nonsense"), 2, ["nonsense"]),
+        ((*NODE, "--network", "regtest", "--labels", "nowhere.jsonl"), 3, ["nowhere.jsonl"]),
+    ],
+    ids=str,
+)
+def test_arguments_that_make_no_sense(tmp_path: Path, arguments: tuple[str, ...], code: int, parts: list[str]) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE t (x)")
+        other.commit()
+    (tmp_path / "text.db").write_text("no database at all\n" * 100)
+    off = () if "--listen" in arguments else ("--listen", "off")
+    refused(*arguments, *off, folder=tmp_path, code=code, parts=parts)
+
+
+# Settings that change
+
+
+class Live:
+    """A run that is there for several tests; each begins with the same settings in force."""
+
+    def __init__(self, node: NodeDouble, folder: Path) -> None:
+        self.node, self.relay = node, Relay(node.url)
+        self.running = started(node, folder, TALKATIVE, UTXOIQ_NODE__URL=self.relay.url)
+        self.file = folder / "utxoiq.toml"
+        self.running.until(self.running.is_ready)
+
+    def begin(self) -> None:
+        """The settings of the start, and no trouble with the node."""
+        self.relay.straight()
+        self.write(TALKATIVE)
+        self.running.until(self.running.is_ready)
+        for _ in range(50):
+            if self.kinds(self.mine()) == {"miner"}:
+                return
+        raise AssertionError(self.running.said)
+
+    def write(self, settings: str, base: str = BASE) -> None:
+        """New settings, in the file at once."""
+        written = self.file.with_suffix(".new")
+        written.write_text(base + settings)
+        written.replace(self.file)
+
+    def told(self, event: str, least: int, part: str = "") -> dict[str, Any]:
+        """The newest of at least so many settings events of this kind; waits for it."""
+
+        def found() -> Any:
+            rows = query(self.running.db, f"SELECT * FROM settings_events WHERE event = '{event}' ORDER BY seq")
+            return rows[-1] if len(rows) >= least and part in json.dumps(rows[-1]) else None
+
+        row: dict[str, Any] = self.running.until(found)
+        return row
+
+    def count(self, event: str) -> int:
+        return int(self.running.value(f"SELECT count(*) FROM settings_events WHERE event = '{event}'"))
+
+    def mine(self) -> str:
+        return mined(self.running, self.node)
+
+    def kinds(self, name: str) -> set[str]:
+        """What spoke of a block."""
+        rows = query(self.running.db, f"SELECT signal_type FROM signals WHERE block_hash = '{name}'")
+        return {row["signal_type"] for row in rows}
+
+    def close(self) -> None:
+        self.running.kill()
+        self.relay.close()
+
+
+@pytest.fixture(scope="module")
+def shared_live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("live")
+    with closing(NodeDouble(folder / "node")) as node:
+        node.start()
+        node.mine(MATURE)
+        with closing(Live(node, folder / "run")) as live:
+            yield live
+
+
+@pytest.fixture
+def live(shared_live: Live) -> Live:
+    shared_live.begin()
+    return shared_live
+
+
+def test_a_processor_is_disabled(live: Live) -> None:
+    """It is silent from the next block on; what changed is stored, and told."""
+    applied = live.count("applied")
+    live.write("[processors.miner]\nenabled = false\n")
+    row = live.told("applied", applied + 1)
+    (change,) = [c for c in json.loads(row["changes"]) if c["name"].startswith("processors.miner")][-1:]
+    assert change["name"] in ("processors.miner", "processors.miner.enabled")
+    assert live.kinds(live.mine()) == set()
+    assert json.loads(row["settings"])["processors"]["miner"]["enabled"] is False
+    live.running.until(lambda: live.running.told("setting processors.miner"))
+
+
+BROKEN = {
+    "[node\n": ["utxoiq.toml", "line"],
+    "[processors.miner]\nenabled = 'perhaps'\n": ["utxoiq.toml", "processors.miner.enabled"],
+    "[processors.miner]\nnosuch = 3\n": ["nosuch"],
+    "[processors.nosuch]\nenabled = true\n": ["nosuch"],
+    "[mempool]\ninterval_seconds = -1\n": ["mempool.interval_seconds"],
+}
+
+
+@pytest.mark.parametrize("settings", BROKEN)
+def test_a_broken_file(live: Live, settings: str) -> None:
+    """The old settings stay, what and where is told and stored, and an error is counted; a good one is taken again."""
+    refused, failures = live.count("refused"), live.running.metric("utxoiq_config_reloads_total", "failure")
+    live.write(settings, base="")
+    row = live.told("refused", refused + 1)
+    for part in BROKEN[settings]:
+        assert part in row["reason"]
+    assert "\n" not in row["reason"]
+    live.running.until(lambda: live.running.metric("utxoiq_config_reloads_total", "failure") == failures + 1)
+    assert live.kinds(live.mine()) == {"miner"}
+    assert live.running.told("the old ones stay")
+    assert live.running.is_ready()
+
+
+def test_a_file_that_is_gone(live: Live) -> None:
+    """No file is no settings: the defaults."""
+    applied = live.count("applied")
+    live.file.unlink()
+    live.told("applied", applied + 1)
+    live.mine()
+
+
+def test_labels_that_are_missing(live: Live) -> None:
+    """Refused: blocks go on with the old ones."""
+    refused = live.count("refused")
+    live.write(TALKATIVE, base=f"labels = 'nowhere.jsonl'\n{BASE}")
+    row = live.told("refused", refused + 1)
+    assert "nowhere.jsonl" in row["reason"]
+    assert live.kinds(live.mine()) == {"miner"}
+    assert live.running.is_ready()
+
+
+def test_the_mempool_is_left_alone(live: Live) -> None:
+    """Snapshots end when they are switched off, and begin again."""
+    snapshots = "SELECT count(*) FROM mempool_snapshots"
+    live.write(TALKATIVE + "[mempool]\nenabled = false\n")
+    live.told("applied", live.count("applied") + 1) if not live.running.told("mempool.enabled") else None
+    live.mine()
+    time.sleep(0.5)
+    before = live.running.value(snapshots)
+    live.node.send(5)
+    live.mine()
+    time.sleep(0.5)
+    assert live.running.value(snapshots) == before
+    live.write(TALKATIVE + "[mempool]\ninterval_seconds = 1\n")
+    live.running.until(lambda: live.running.value(snapshots) > before)
+
+
+def test_changes_while_the_node_is_away(live: Live) -> None:
+    """Several, one after the other: all of them are in force when it is back."""
+    live.relay.target = "http://127.0.0.1:1"
     try:
-        with pytest.raises(kind) as raised:
-            Service(ConfigurationModule(here.sources()))
-        assert "\n" not in str(raised.value)
+        live.running.until(lambda: not live.running.is_ready())
+        live.write("[processors.miner]\nenabled = false\n")
+        time.sleep(0.7)
+        live.write("[processors.miner]\nenabled = false\n[log]\nlevel = 'DEBUG'\n")
+        time.sleep(0.7)
+        live.write("[processors.miner]\nenabled = false\n[log]\nlevel = 'WARNING'\n")
+        time.sleep(0.7)
     finally:
-        del raised
-        gc.collect()
+        live.relay.target = live.node.url
+    live.running.until(live.running.is_ready)
+    assert live.kinds(live.mine()) == set()
+    row = live.told("applied", 1, part="WARNING")
+    assert json.loads(row["settings"])["log"]["level"] == "WARNING"
 
 
-def test_a_port_that_is_taken(here: Place) -> None:
-    """By whom can't be told, but which, and what to do."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        here.toml(NODE + f'[http]\nlisten = "127.0.0.1:{port}"\n')
-        with pytest.raises(ConfigError, match=f"127.0.0.1:{port}.*give another HOST:PORT, or off"):
-            Service(ConfigurationModule(here.sources()))
+def test_the_level_of_the_log(live: Live) -> None:
+    """Taken at once."""
+    live.write(TALKATIVE + "[log]\nlevel = 'DEBUG'\n")
+    live.running.until(lambda: '"level": "debug"' in live.running.said.splitlines()[-1] or live.mine() and False)
+    live.begin()
+    time.sleep(0.3)
+    quiet = len([line for line in live.running.lines if line["level"] == "debug"])
+    live.mine()
+    assert len([line for line in live.running.lines if line["level"] == "debug"]) == quiet
 
 
-# Remembered
+def test_a_key_that_means_nothing(live: Live) -> None:
+    """Warned of, and left out; the rest is taken."""
+    live.write("[processors.miner]\nenabled = false\n[node2]\nurl = 'x'\n")
+    live.running.until(lambda: live.running.told("node2 is no setting"))
+    assert live.kinds(live.mine()) == set()
 
 
-async def test_settings_are_remembered_without_secrets(here: Place, api: EsploraDouble) -> None:
-    """From the start on; passwords, also those in addresses, are nowhere in the store's file."""
-    here.secret("utxoiq_node__password", SECRET)
-    url = api.url.replace("//", f"//user:{SECRET}@")
-    async with running(here, settings(api, url=url)) as run:
-        ((event, stored, changes, reason),) = run.events()
-        assert (event, changes, reason) == ("applied", [], "start")
-        assert stored["node"]["password"] == "**********"
-        here.secret("utxoiq_node__password", SECRET + "3")
-        event, _, changes, _ = await run.after(settings(api, "[mempool]\nenabled = false\n", url=url))
-        assert event == "applied"
-        assert {change["name"] for change in changes} == {"mempool.enabled", "node.password"}
-    for path in here.folder.glob("utxoiq.db*"):
-        assert SECRET.encode() not in path.read_bytes()
+def test_every_line_it_ever_wrote_is_json(live: Live) -> None:
+    """Through all that was done to it."""
+    assert len(live.running.lines) > 10
+    assert "Traceback" not in live.running.said
 
 
-async def test_a_change_takes_effect(here: Place, api: EsploraDouble) -> None:
-    """Processors and log level at once; what was applied is remembered, with what changed."""
-    async with running(here, settings(api)) as run:
-        change = "[processors.miner]\nenabled = false\n[processors.mempool]\nspike_ratio = 9.0\n"
-        event, stored, changes, _ = await run.after(settings(api, change))
-        assert event == "applied"
-        assert stored["processors"]["mempool"]["spike_ratio"] == 9.0
-        assert {c["name"].split(".")[0] for c in changes} == {"processors"}
-        runners = [runner.processor for runner in run.service.orchestrator._runners]
-        assert [p.signal_type for p in runners] == ["mempool"]
-        assert runners[0].thresholds["spike_ratio"] == 9.0
+def test_a_wrong_password_is_corrected(kind: str, make_node: Callable[..., TestNode], tmp_path: Path) -> None:
+    """In the file, without a restart; the password is in no log, table or answer."""
+    secret, wrong = "correct-horse-battery", "wrong-horse-battery"
+    node = make_node(kind, blocks=MATURE, password=secret)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    settings = f"{BASE}url = '{node.url}'\nuser = '{RPC_USER}'\npassword = '%s'\n"
+    (folder / "utxoiq.toml").write_text(settings % wrong)
+    with Running(folder, listen=True) as running:
+        running.until(lambda: "refuses" in str((running.ready() or (0, {}))[1].get("reason")))
+        (folder / "utxoiq.toml").write_text(settings % secret)
+        running.until(running.is_ready)
+        assert running.terminate() == 0
+        said = running.said + json.dumps(query(running.db, "SELECT * FROM settings_events"))
+    assert secret not in said
+    assert wrong not in said
+    agrees(running.db, node, MATURE - WINDOW)
 
 
-async def test_a_broken_file_is_refused_and_remembered(here: Place, api: EsploraDouble) -> None:
-    """The old settings go on; mended, it is applied."""
-    async with running(here, settings(api)) as run:
-        event, stored, _, reason = await run.after("[log\n")
-        assert event == "refused"
-        assert "utxoiq.toml" in reason
-        assert stored["esplora"]["url"] == api.url
-        assert run.service.monitor.status.ready
-        event, _, changes, _ = await run.after(settings(api, "[mempool]\ninterval_seconds = 7\n"))
-        assert (event, [c["name"] for c in changes]) == ("applied", ["mempool.interval_seconds"])
+def test_sighup_reloads(double: NodeDouble, tmp_path: Path) -> None:
+    """A file behind a link, whose change nobody sees: SIGHUP makes it look."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "real.toml").write_text(BASE + TALKATIVE)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "utxoiq.toml").symlink_to(elsewhere / "real.toml")
+    cookie = {"UTXOIQ_NODE__COOKIE_FILE": str(double.cookie_file), "UTXOIQ_NODE__URL": double.url}
+    with Running(folder, listen=True, **cookie) as running:
+        running.until(running.is_ready)
+        (elsewhere / "real.toml").write_text(BASE + "[processors.miner]\nenabled = false\n")
+        running.process.send_signal(signal.SIGHUP)
+        running.until(lambda: running.told("setting processors.miner"))
+        name = mined(running, double)
+        assert query(running.db, f"SELECT 1 FROM signals WHERE block_hash = '{name}'") == []
+        running.process.send_signal(signal.SIGHUP)
+        mined(running, double)
+        assert running.terminate() == 0
+    events = query(running.db, "SELECT event, reason FROM settings_events")
+    assert [row["event"] for row in events] == ["applied", "applied"]
 
 
-async def test_what_can_only_be_refused_when_tried_changes_nothing(here: Place, api: EsploraDouble) -> None:
-    """A label file that is not there beside another threshold: neither holds. Mended in one of them only, both do."""
-    async with running(here, settings(api)) as run:
-        bad = 'labels = "nowhere.jsonl"\n' + settings(api, "[processors.miner]\nenabled = false\n")
-        event, _, _, reason = await run.after(bad)
-        assert event == "refused"
-        assert "nowhere.jsonl" in reason
-        assert len(run.service.orchestrator._runners) == 2
-        event, _, changes, _ = await run.after(settings(api, "[processors.miner]\nenabled = false\n"))
-        assert event == "applied"
-        assert "processors.miner" in {c["name"].rpartition(".enabled")[0] or c["name"] for c in changes}
-        assert len(run.service.orchestrator._runners) == 1
+def test_another_node_by_setting(make_node: Callable[..., TestNode], tmp_path: Path) -> None:
+    """The address of another node of the same chain: followed from then on."""
+    first, second = make_node("double", blocks=MATURE), make_node("double")
+    for height in range(1, MATURE + 1):
+        second.rpc("submitblock", first.rpc("getblock", first.rpc("getblockhash", height), 0))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    settings = f"{BASE}url = '%s'\ncookie_file = '%s'\n"
+    (folder / "utxoiq.toml").write_text(settings % (first.url, first.cookie_file))
+    with Running(folder, listen=True) as running:
+        running.until(running.is_ready)
+        (folder / "utxoiq.toml").write_text(settings % (second.url, second.cookie_file))
+        running.until(lambda: (running.ready() or (0, {}))[1].get("source") == second.url)
+        first.stop()
+        mined(running, second)
+        running.until(running.is_ready)
+        assert running.terminate() == 0
+    agrees(running.db, second, MATURE - WINDOW)
 
 
-async def test_a_source_that_is_refused_changes_nothing(here: Place, api: EsploraDouble) -> None:
-    """An address that is none, beside another processor setting."""
-    async with running(here, settings(api)) as run:
-        source = run.service.monitor.source
-        bad = settings(api, "[processors.miner]\nenabled = false\n", url=f"ftp://u:{SECRET}@h")
-        event, _, _, reason = await run.after(bad)
-        assert event == "refused"
-        assert SECRET not in reason
-        assert run.service.monitor.source is source
-        assert len(run.service.orchestrator._runners) == 2
-        assert run.service.monitor.status.ready
-
-
-async def test_another_source_is_followed(here: Place, api: EsploraDouble) -> None:
-    """From the next look on, with the same store."""
-    with EsploraDouble(branches()[1]) as other:
-        async with running(here, settings(api)) as run:
-            event, *_ = await run.after(settings(other))
-            assert event == "applied"
-            tip = branches()[1][-1].hash
-            store: SqliteStore = run.service.store
-            await until(lambda: str(store.cursor()).find(tip) >= 0)
-            assert run.service.status()["source"] == other.url
-
-
-async def test_another_password_in_the_address_is_used(here: Place, api: EsploraDouble) -> None:
-    """Though the address looks the same where its password is masked."""
-    old, new = (api.url.replace("//", f"//u:{SECRET}{i}@") for i in range(2))
-    async with running(here, settings(api, url=old)) as run:
-        source = run.service.monitor.source
-        event, _, changes, _ = await run.after(settings(api, url=new))
-        assert (event, [c["name"] for c in changes]) == ("applied", ["esplora.url"])
-        assert run.service.monitor.source is not source
-
-
-async def test_unknown_keys_are_logged(here: Place, api: EsploraDouble, caplog: pytest.LogCaptureFixture) -> None:
-    """At the start, and when one comes with a change."""
-    async with running(here, "nod = 1\n" + settings(api)) as run:
-        assert "nod is no setting" in caplog.text
-        await run.after(settings(api, "[mempool]\nenabled = false\nintervall = 3\n"))
-        assert "mempool.intervall is no setting" in caplog.text
-
-
-async def test_a_change_of_the_file_alone_is_enough(here: Place, api: EsploraDouble) -> None:
-    """No signal needed: the folder is watched."""
-    async with running(here, settings(api)) as run:
-        for i in range(100):  # until the watching has begun
-            here.toml(settings(api, f"[mempool]\ninterval_seconds = {i + 2}\n"))
-            await asyncio.sleep(0.4)
-            if len(run.events()) > 1:
-                break
-        assert run.events()[-1][0] == "applied"
-
-
-# Seen from outside
-
-
-async def test_health_while_running(here: Place, api: EsploraDouble) -> None:
-    """/readyz follows the monitor: 200 at the tip, 503 with the reason while the API fails."""
-    async with running(here, settings(api)) as run:
-        listening = run.service._listening
-        assert listening is not None
-        base = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        assert (await asyncio.to_thread(get, f"{base}/healthz")).json() == {"status": "ok"}
-        ready = await asyncio.to_thread(get, f"{base}/readyz")
-        assert (ready.status, ready.json()["state"]) == (200, "live")
-        assert ready.json()["source"] == api.url
-        assert "utxoiq_blocks_processed_total" in (await asyncio.to_thread(get, f"{base}/metrics")).text
-        api.answers("", 500)
-        await until(lambda: run.service.monitor.status.state == "waiting")
-        ready = await asyncio.to_thread(get, f"{base}/readyz")
-        assert (ready.status, ready.json()["ready"]) == (503, False)
-        assert "HTTP 500" in ready.json()["reason"]
-        api.mend()
-
-
-async def test_it_starts_before_its_source(here: Place, api: EsploraDouble) -> None:
-    """The API is down when the service starts: it waits, and says so."""
-    api.answers("", 503)
-    here.toml(settings(api))
-    service = Service(ConfigurationModule(Sources()))
-    task = asyncio.create_task(service.run())
-    await until(lambda: service.monitor.status.state == "waiting")
-    assert service.status()["ready"] is False
-    api.mend()
-    await until(lambda: service.monitor.status.ready)
-    os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(task, PATIENCE)
+def test_the_environment_goes_first(double: NodeDouble, tmp_path: Path) -> None:
+    """What is set there is not changed by the file."""
+    assert "UTXOIQ_NODE__URL" not in os.environ
+    with started(double, tmp_path / "run", f"url = '{double.url}/nowhere'\n") as running:
+        running.until(running.is_ready)
+        assert running.terminate() == 0

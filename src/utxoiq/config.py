@@ -103,7 +103,7 @@ class Sources:
         try:
             settings = Settings(_env_file=self.env_file, **self.overrides)  # type: ignore[call-arg]
         except ValidationError as error:
-            raise ConfigError(self._explain(error)) from error
+            raise ConfigError(self._explain(error)) from None  # its text would tell what was given, passwords too
         except (OSError, UnicodeDecodeError, ValueError) as error:
             raise ConfigError(f"configuration: {error}") from error
         finally:
@@ -153,12 +153,14 @@ class Sources:
         first, *more = error.errors()
         where = ".".join(map(str, first["loc"]))
         value = first["input"]
-        plain = isinstance(value, str) and where not in SECTIONS and "password" not in where
-        given = (
-            f", not {without_user(repr(value))}"[:80] if plain or isinstance(value, (int, float)) or value == [] else ""
-        )
+        if isinstance(value, str):
+            plain = where not in SECTIONS and "password" not in where
+            given = f", not {value.rpartition('@')[2]!r}"[:80] if plain else ""
+        else:
+            given = f", not {value!r}" if isinstance(value, (int, float)) or value == [] else ""
         others = f" (and {len(more)} more)" if more else ""
-        return f"{self.path}, .env or environment: {where}: {first['msg']}{given}{others}"
+        reason = first["msg"].removeprefix("Value error, ")
+        return f"{self.path}, .env or environment: {where}: {reason}{given}{others}"
 
     def watched(self) -> list[Path]:
         """The folders in which a change may be one of settings."""

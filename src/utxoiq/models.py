@@ -226,8 +226,8 @@ class BlockFacts:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Json]) -> BlockFacts:
-        """The facts `as_dict` gave, also of older versions: what they did not know is None. Raises TypeError for unknown
-        or missing fields."""
+        """The facts `as_dict` gave, also of older versions: what those did not know is None. Raises TypeError for
+        unknown or missing fields."""
         return cls(**{**dict.fromkeys(SINCE_VERSION_2), **values})
 
 

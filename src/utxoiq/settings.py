@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from utxoiq.chain.network import NETWORKS
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+def like(pattern: str, advice: str) -> AfterValidator:
+    """A text of this form, or the advice."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(advice)
+        return text
+
+    return AfterValidator(check)
+
+
+Url = Annotated[str, like(r"https?://[^\s/]\S*", "no address: give http://HOST:PORT")]
+Proxy = Annotated[
+    str, like(r"(https?|socks5h?|socks4a?)://[^\s/]\S*", "no proxy: give http://HOST:PORT or socks5h://HOST:PORT")
+]
+Listen = Annotated[str, like(r"off|.*:\d{1,5}", "no address: give another HOST:PORT, or off")]
+Db = Annotated[str, like(r"sqlite:///.+", "no store: give sqlite:///FILE, or sqlite:////absolute/FILE")]
 
 
 class Section(BaseModel):
@@ -21,7 +41,7 @@ class Section(BaseModel):
 class NodeSettings(Section):
     """Bitcoin Core."""
 
-    url: str | None = None
+    url: Url | None = None
     """Its RPC and REST address, such as http://127.0.0.1:8332."""
     user: str = ""
     """Empty: log in with the cookie."""
@@ -37,14 +57,14 @@ class NodeSettings(Section):
     """How often to ask for the tip beside ZMQ."""
     timeout_seconds: Seconds = 30.0
     """Give up on an answer after so long without a byte."""
-    proxy: str | None = None
-    """Reach it through this proxy, such as socks5://127.0.0.1:9050."""
+    proxy: Proxy | None = None
+    """Reach it through this proxy, such as socks5h://127.0.0.1:9050."""
 
 
 class EsploraSettings(Section):
     """An Esplora or mempool.space API, for those without a node. Never used unless its address is given."""
 
-    url: str | None = None
+    url: Url | None = None
     """Its API address, such as https://mempool.space/api."""
     poll_seconds: Annotated[float, Field(ge=1, le=3600)] = 20.0
     """How often to ask for the tip."""
@@ -54,7 +74,7 @@ class EsploraSettings(Section):
     """Requests to spend on a block's spent outputs (25 transactions each); a bigger block's stay unknown."""
     timeout_seconds: Seconds = 30.0
     """Give up on an answer after so long without a byte."""
-    proxy: str | None = None
+    proxy: Proxy | None = None
     """Reach it through this proxy."""
 
 
@@ -95,7 +115,7 @@ class ProcessorSettings(BaseModel):
 class HttpSettings(Section):
     """Health and metrics: /healthz, /readyz, /metrics."""
 
-    listen: str = "127.0.0.1:9470"
+    listen: Listen = "127.0.0.1:9470"
     """Address and port; `off` for none."""
 
 
@@ -104,7 +124,7 @@ class MetricsSettings(Section):
 
     enabled: bool = True
     """Measure at all."""
-    otlp_endpoint: str | None = None
+    otlp_endpoint: Url | None = None
     """An OpenTelemetry collector, such as http://127.0.0.1:4318."""
     project_id: str | None = None
     """A Google Cloud project, for Cloud Monitoring."""
@@ -124,7 +144,7 @@ class Fields(Section):
 
     network: str | None = None
     """Refuse a node or store of another one: main, test3, test4, signet or regtest."""
-    db: str = "sqlite:///utxoiq.db"
+    db: Db = "sqlite:///utxoiq.db"
     """The store."""
     labels: Path | None = None
     """A label file instead of the packaged one."""

@@ -84,10 +84,12 @@ def _transfer(
     fee = value_in - value_out if t else 0
     pattern = _pattern(block, spent, t, ins, outs, sides)
     mixed = pattern == "coinjoin" or -1 in sides.spent
+    owners = sorted(sides.spent, key=lambda number: (number < 0, number))
+    shares = dict(zip(owners, in_proportion(fee, [sides.spent[number] for number in owners]), strict=True))
     entities = {}
     for number in sorted({*sides.spent, *sides.received} - {-1}):
         used, got = sides.spent.get(number, 0), sides.received.get(number, 0)
-        share = fee * used // value_in if value_in else 0
+        share = shares.get(number, 0)
         net = got - (used - share)
         uncertain = pattern == "coinjoin" or (mixed and used > 0)
         entities[labels.numbered(number).id] = EntityFlow(
@@ -112,12 +114,21 @@ def _pattern(block: Block, spent: Spent, t: int, ins: range, outs: range, sides:
     equal = max(Counter(value for value in values if value > 0).values(), default=0)
     if equal >= COINJOIN_EQUAL and len(values) <= 2 * equal + 1 and len(ins) >= equal:
         scripts = {spent.outputs.script(row) for row in ins}
-        if len(scripts) >= equal and len(sides.spent) != 1:
+        if len(scripts) >= equal and (len(sides.spent) != 1 or -1 in sides.spent):
             return "coinjoin"
     owners = {*sides.spent, *(owner for owner, value in sides.received.items() if value)}
     if len(owners) == 1 and -1 not in owners:
         return "consolidation" if len(ins) >= CONSOLIDATION_INPUTS and len(outs) <= 2 else "internal"
     return "batch" if len(outs) >= BATCH_OUTPUTS else "payment"
+
+
+def in_proportion(whole: int, weights: list[int]) -> list[int]:
+    """`whole` shared by weight, in whole satoshis that add up to it again; nothing where there is no weight."""
+    total, so_far, parts = sum(weights), 0, []
+    for weight in weights:
+        parts.append((whole * (so_far + weight) // total - whole * so_far // total) if total else 0)
+        so_far += weight
+    return parts
 
 
 def _sum_up(transfers: list[Transfer]) -> dict[str, EntityFlow]:
@@ -140,16 +151,17 @@ def _between(transfers: list[Transfer]) -> list[list[Any]]:
         certain = {entity: flow for entity, flow in transfer.entities.items() if not flow.uncertain}
         senders = {entity: flow.left for entity, flow in certain.items() if flow.left}
         arrivals = {entity: flow.arrived for entity, flow in certain.items() if flow.arrived}
-        known = sum(senders.values())
-        sure = known and len(certain) == len(transfer.entities) and transfer.pattern != "coinjoin"
+        sure = senders and len(certain) == len(transfer.entities) and transfer.pattern != "coinjoin"
         for receiver, sat in arrivals.items():
             if not sure:
                 sums[UNKNOWN, receiver] += sat
                 continue
-            for sender, left in senders.items():
-                sums[sender, receiver] += sat * left // known
-        for sender, left in senders.items():
-            rest = left - sum(sat * left // known for sat in arrivals.values()) if sure else left
+            paid = in_proportion(min(sat, sum(senders.values())), list(senders.values()))
+            sums[UNKNOWN, receiver] += sat - sum(paid)
+            for sender, part in zip(senders, paid, strict=True):
+                sums[sender, receiver] += part
+                senders[sender] -= part
+        for sender, rest in senders.items():
             sums[sender, UNKNOWN] += rest
     return [[sender, receiver, sat] for (sender, receiver), sat in sorted(sums.items()) if sat]
 

@@ -86,6 +86,8 @@ class SqliteStore:
     def mempools(self, block_hash: str, size: int) -> list[MempoolSnapshot | None]:
         """The mempool that each of up to `size` blocks ending with `block_hash` was mined from, as it was last seen:
         same blocks and order as `window`, None where it was not seen."""
+        if size <= 0:
+            return []
         rows = self.database.query(MEMPOOLS_OF_BRANCH, block_hash, size)
         return [None if row[0] is None else MempoolSnapshot.from_dict(json.loads(row[0])) for row in rows]
 

@@ -19,6 +19,8 @@ from utxoiq.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
+HIGHEST_PORT = 65_535
+
 
 def health_app(status: Callable[[], dict[str, Any]], metrics: Callable[[], tuple[bytes, str]]) -> Starlette:
     """`status`: what /readyz says; ready where its `ready` is true. `metrics`: the body of /metrics and its type."""
@@ -41,7 +43,9 @@ def health_app(status: Callable[[], dict[str, Any]], metrics: Callable[[], tuple
 
 def listen_at(address: str) -> socket.socket:
     """A listening socket for HOST:PORT. Raises ConfigError where that is no address, or taken."""
-    host, _, port = address.rpartition(":")
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > HIGHEST_PORT:
+        raise ConfigError(f"http.listen {address!r}: give another HOST:PORT, or off")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host.strip("[]"), int(port)), family=family)
