@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from helpers.forking import Forked
 from helpers.node.interface import free_ports
 
 HUNG = 60
@@ -25,18 +26,30 @@ HUNG = 60
 class Running:
     """A process in `folder`, with a store `store.db`, settings `utxoiq.toml` if there are any, and logs in there."""
 
-    def __init__(self, folder: Path, *arguments: str, listen: bool = False, **variables: str) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, listen: bool = False, fresh: bool = False, **variables: str
+    ) -> None:
+        """`fresh`: by a Python of its own, from the first instruction; else forked, which is quicker."""
         folder.mkdir(exist_ok=True)
         self.folder, self.db = folder, folder / "store.db"
         self.port = free_ports(1)[0] if listen else 0
         self._log = folder / f"log{len(list(folder.glob('log*')))}.jsonl"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("UTXOIQ_")}
         where = f"127.0.0.1:{self.port}" if listen else "off"
-        command = [sys.executable, "-m", "utxoiq.cli", "run", "--db", f"sqlite:///{self.db}", "--listen", where]
+        command = ["run", "--db", f"sqlite:///{self.db}", "--listen", where, *arguments]
+        self._log.touch()
+        self.process = (
+            self._begun(command, variables)
+            if fresh
+            else Forked(command, folder=folder, variables=variables, output=self._log)
+        )
+
+    def _begun(self, command: list[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("UTXOIQ_")}
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, *arguments], cwd=folder, env=kept | variables, stdout=log, stderr=log
-            )
+            return subprocess.Popen(
+                [sys.executable, "-m", "utxoiq.cli", *command],
+                cwd=self.folder, env=kept | variables, stdout=log, stderr=log,
+            )  # fmt: skip
 
     def __enter__(self) -> Running:
         return self

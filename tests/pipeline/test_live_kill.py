@@ -76,7 +76,8 @@ class Miner(Thread):
 
 
 def started(node: TestNode, folder: Path) -> Running:
-    return Running(folder, "--node", node.url, "--from", str(FIRST), UTXOIQ_NODE__COOKIE_FILE=str(node.cookie_file))
+    cookie = {"UTXOIQ_NODE__COOKIE_FILE": str(node.cookie_file)}
+    return Running(folder, "--node", node.url, "--from", str(FIRST), fresh=True, **cookie)
 
 
 def killed(node: TestNode, folder: Path, when: Callable[[Running], bool]) -> int:

@@ -228,13 +228,13 @@ class BlockMonitor:
     def _tell_block(self, block: BlockData, result: PipelineResult, seconds: float) -> None:
         self._after_block()
         self.orchestrator.monitoring.emit_block_latency(seconds, block.source.split()[0])
+        for insight in result.insights:
+            log.info("insight: %s", insight.headline, extra={"signal_id": insight.signal_id})
         log.info(
             "block %d: %d transactions, %d signals, committed after %.0f ms",
             block.height, block.block.n_tx, len(result.signals), 1000 * seconds,
             extra={"block_hash": str(block.block_hash), **result.timing_metrics},
         )  # fmt: skip
-        for insight in result.insights:
-            log.info("insight: %s", insight.headline, extra={"signal_id": insight.signal_id})
 
     def _tell_progress(self) -> None:
         """A line every few seconds while catching up."""
