@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
-from helpers.settings import Place, in_folder, installed_foreign
+from helpers.settings import Place, in_folder, installed_foreign, settings_of
 from utxoiq.config import DEFAULT_FILE, ConfigurationModule, Settings, Sources, differences
 from utxoiq.errors import ConfigError
 from utxoiq.processors.discovery import discover
@@ -57,17 +57,6 @@ def value(shown: dict[str, Any], name: str) -> Any:
     for part in name.split("."):
         shown = shown[part]
     return shown
-
-
-def settings_of(model: type[BaseModel] = Fields, where: str = "") -> dict[str, Any]:
-    """Every setting's full name with its field."""
-    found: dict[str, Any] = {}
-    for name, info in model.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            found |= settings_of(info.annotation, f"{where}{name}.")
-        else:
-            found[where + name] = info
-    return found
 
 
 def refused(sources: Sources, *parts: str) -> str:

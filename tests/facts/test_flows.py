@@ -32,8 +32,6 @@ from utxoiq.models import BlockData, BlockFlows, EntityFlow, Transfer
 
 RUN = "regtest_core31"
 MAIN = NETWORKS["main"]
-rounding = pytest.mark.xfail(strict=True, reason="of several senders the shares of fee and flow are all cut down")
-of_strangers = pytest.mark.xfail(strict=True, reason="a coinjoin without labelled inputs is taken for a payment")
 NOBODY = None
 Owner = str | None
 Plain = dict[str, Any]
@@ -89,8 +87,8 @@ def recounted_pattern(tx: PlainTx, owners: dict[bytes, str]) -> str:
     payees = {owners.get(put.script) for put in tx.outs if put.sat > 0}
     amounts = [put.sat for put in tx.outs if put.sat > 0]
     most = max(Counter(amounts).values(), default=0)
-    others = len(tx.outs) - most
-    if most >= 3 and others <= most + 1 and len({put.script for put in tx.ins}) >= most and len(senders) > 1:
+    others, one_sender = len(tx.outs) - most, min(senders, key=str) if len(senders) == 1 else NOBODY
+    if most >= 3 and others <= most + 1 and len({put.script for put in tx.ins}) >= most and one_sender is NOBODY:
         return "coinjoin"
     if senders | payees == senders and len(senders) == 1 and senders != {NOBODY}:
         return "consolidation" if len(tx.ins) >= 5 and len(tx.outs) in (1, 2) else "internal"
@@ -468,7 +466,6 @@ def test_beside_inputs_of_nobody_it_is_uncertain() -> None:
     assert flows.entities["a"] == EntityFlow(0, 0, 0, 0, 0, uncertain_value=60)
 
 
-@rounding
 def test_two_senders_pay_in_proportion() -> None:
     _, flows = flows_of([(100, A), (300, B)], [(40, C), (80, A), (240, B), (30, X)])
     assert (flows.entities["a"].fee, flows.entities["b"].fee) in ((2, 8), (3, 7))
@@ -532,7 +529,6 @@ def test_what_looks_like_a_coinjoin(ins: list[bytes], outs: Side, pattern: str) 
         assert flows.between == []
 
 
-@of_strangers
 def test_a_coinjoin_of_strangers_claims_nothing() -> None:
     """One of its equal outputs is labelled, none of its inputs: they may be its own all the same."""
     transfer, flows = flows_of([(60, one) for one in (X, Y, BOTH)], [(50, A), (50, X), (50, Y), (8, X), (7, Y)])
@@ -565,7 +561,7 @@ def transactions(spent: Sequence[bytes], made: Sequence[bytes], most: int = 7) -
 
 any_made = st.one_of(transactions(ALL, ALL), transactions(LABELLED, ALL), transactions(LABELLED, LABELLED))
 every_made_block = given(st.lists(any_made, min_size=1, max_size=5))
-some = settings(max_examples=120, deadline=None)
+some = settings(max_examples=60, deadline=None)
 
 
 def total(side: Side, scripts: Sequence[bytes] | None = None) -> int:
@@ -607,7 +603,6 @@ def test_money_is_conserved(made: Made) -> None:
             assert left + shares == arrived + paid + total(made[1], [X, Y, BOTH])
 
 
-@rounding
 @some
 @given(any_made)
 def test_all_of_the_fee_is_borne(made: Made) -> None:
@@ -668,7 +663,6 @@ def test_what_is_uncertain_enters_no_sum(made: list[Made]) -> None:
             assert flow.uncertain_value == 0
 
 
-@rounding
 @some
 @every_made_block
 def test_between_is_what_left_and_arrived(made: list[Made]) -> None:
@@ -684,7 +678,6 @@ def test_between_is_what_left_and_arrived(made: list[Made]) -> None:
         assert (out[entity], to[entity]) == (flow.left, flow.arrived)
 
 
-@rounding
 @some
 @given(transactions((A, B, C), (A, B, C)))
 def test_nothing_goes_to_nobody_where_there_is_nobody(made: Made) -> None:

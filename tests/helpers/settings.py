@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from pydantic import BaseModel
 
 from utxoiq.config import Sources
 from utxoiq.models import BlockData, Signal
 from utxoiq.processors import discovery
 from utxoiq.processors.base import ProcessingContext, SignalProcessor
 from utxoiq.processors.discovery import GROUP
+from utxoiq.settings import Fields
 
 NAMED = ("CREDENTIALS_DIRECTORY",)
 
@@ -32,6 +34,17 @@ class Foreign(SignalProcessor):
 
     async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
         return []
+
+
+def settings_of(model: type[BaseModel] = Fields, where: str = "") -> dict[str, Any]:
+    """Every setting's full name with its field."""
+    found: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            found |= settings_of(info.annotation, f"{where}{name}.")
+        else:
+            found[where + name] = info
+    return found
 
 
 def install(monkeypatch: pytest.MonkeyPatch, **entries: str) -> None:

@@ -244,6 +244,42 @@ async def test_a_block_that_can_not_be_decoded(
     agrees(path, node, FIRST)
 
 
+# A pruned node
+
+
+async def test_a_new_store_on_a_pruned_node(double: NodeDouble, store: SqliteStore, path: Path) -> None:
+    """It begins with the first block there is; where another is asked for, it says which there are."""
+    double.pruned_below = MATURE - 3
+    before = dump(path)
+    with closing(source_of(double)) as source:
+        async with watching(source, store, from_height=MATURE - 4) as watch:
+            await watch.waiting(f"has pruned all blocks below {MATURE - 3}, and --from asks for {MATURE - 4}")
+        assert dump(path) == before
+        async with watching(source, store) as watch:
+            await watch.at_tip_of(double)
+    agrees(path, double, MATURE - 3)
+
+
+@pytest.mark.parametrize("rest", [True, False])
+async def test_blocks_pruned_while_it_was_away(
+    double: NodeDouble, store: SqliteStore, path: Path, *, rest: bool
+) -> None:
+    """It waits, says what to do, and skips nothing; with a node that has them it goes on."""
+    with closing(source_of(double, rest=rest)) as source:
+        async with watching(source, store, window_blocks=WINDOW) as watch:
+            await watch.at_tip_of(double)
+        double.mine(20, spends=1)
+        double.pruned_below = MATURE + 5
+        before = events(path)
+        async with watching(source, store) as watch:
+            await watch.waiting("was pruned; read it from another source, or begin later")
+            await asyncio.sleep(0.1)
+            assert events(path) == before
+            double.pruned_below = 0
+            await watch.at_tip_of(double)
+    agrees(path, double, FIRST)
+
+
 # The wrong node
 
 

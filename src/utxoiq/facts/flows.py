@@ -150,15 +150,10 @@ def _between(transfers: list[Transfer]) -> list[list[Any]]:
     for transfer in transfers:
         certain = {entity: flow for entity, flow in transfer.entities.items() if not flow.uncertain}
         senders = {entity: flow.left for entity, flow in certain.items() if flow.left}
-        arrivals = {entity: flow.arrived for entity, flow in certain.items() if flow.arrived}
-        sure = senders and len(certain) == len(transfer.entities) and transfer.pattern != "coinjoin"
-        for receiver, sat in arrivals.items():
-            if not sure:
-                sums[UNKNOWN, receiver] += sat
-                continue
-            paid = in_proportion(min(sat, sum(senders.values())), list(senders.values()))
-            sums[UNKNOWN, receiver] += sat - sum(paid)
-            for sender, part in zip(senders, paid, strict=True):
+        for receiver, flow in certain.items():
+            if not senders:  # where there is one, every input has an owner: all that arrives is theirs
+                sums[UNKNOWN, receiver] += flow.arrived
+            for sender, part in zip(senders, in_proportion(flow.arrived, list(senders.values())), strict=True):
                 sums[sender, receiver] += part
                 senders[sender] -= part
         for sender, rest in senders.items():
