@@ -88,7 +88,7 @@ def commands() -> dict[str, set[str]]:
 
 def check_command(line: str) -> None:
     """A command line of utxoiq: its command and each of its options are there."""
-    words = shlex.split(line.split("#")[0])[1:]
+    words = shlex.split(line.split("#", maxsplit=1)[0])[1:]
     known = commands()
     command = next((c for c in (" ".join(words[:2]), words[0]) if c in known), None)
     assert command is not None, line
@@ -360,7 +360,7 @@ def test_each_reason_is_one_the_program_gives(reason: str) -> None:
         assert f'DecodeError("{reason[:-1]}"' in SOURCE
         return
     plain = re.sub(r'"\s*\n\s*f?"', "", SOURCE)
-    for part in reason.split("…"):
+    for part in re.split(r"…|(?<=refuses )", reason):
         assert part.strip("() ") in plain, part
 
 

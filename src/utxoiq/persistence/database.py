@@ -72,8 +72,13 @@ class Database:
             )
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._db.close()
+        """Let go of the file, once no thread is at it: SQLite does not survive being closed under one. Where one still
+        waits for another process, the end of this one closes it; WAL makes that safe."""
+        if self._lock.acquire(timeout=BUSY_SECONDS + 1):
+            try:
+                self._db.close()
+            finally:
+                self._lock.release()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
