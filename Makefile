@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header
 
 .PHONY: setup demo test lint lock clean
 
@@ -28,7 +29,9 @@ lint: setup
 	$(BIN)/lint-imports
 
 lock:
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header requirements/dev.in --output-file requirements/dev.txt
+	uv pip compile $(LOCK) requirements/dev.in --output-file requirements/dev.txt
+	uv pip compile $(LOCK) --constraints requirements/dev.txt requirements/run.in --output-file requirements/run.txt
+	uv pip compile $(LOCK) --constraints requirements/dev.txt requirements/build.in --output-file requirements/build.txt
 
 clean:
 	rm -rf $(VENV)
