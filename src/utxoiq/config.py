@@ -46,7 +46,7 @@ class Settings(BaseSettings, Fields):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True, use_attribute_docstrings=True,
-        allow_inf_nan=False,
+        allow_inf_nan=False, env_ignore_empty=True,
     )  # fmt: skip
 
     @classmethod
@@ -172,6 +172,8 @@ class Sources:
     def concerns(self, changed: str) -> bool:
         """Whether a changed file is one of ours."""
         path = Path(changed)
+        if path.name == "..data":  # how a cluster swaps a mounted ConfigMap
+            return True
         mine = {self.path.absolute(), self.env_file.absolute()}
         return path in mine or (self.secrets_dir is not None and self.secrets_dir.absolute() in path.parents)
 

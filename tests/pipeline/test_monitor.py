@@ -365,6 +365,36 @@ async def test_a_node_that_lost_its_last_blocks(
     agrees(path, behind, FIRST)
 
 
+async def test_a_node_that_gets_our_tip_at_any_moment(
+    node: TestNode, kind: str, make_node: MakeNode, relay: Relay, store: SqliteStore, path: Path
+) -> None:
+    """While it is being asked for it: what it did not know a question ago is no reason to take anything off."""
+    behind = make_node(kind)
+    with closing(source_of(node, relay)) as source:
+        async with watching(source, store, window_blocks=WINDOW) as watch:
+            await watch.at_tip_of(node)
+    feed(node, behind, MATURE - 1)
+    for moment in range(1, 12):
+        asked = 0
+
+        def give(_: str, moment: int = moment) -> None:
+            nonlocal asked
+            asked += 1
+            if asked == moment:
+                feed(node, behind, node.rpc("getblockcount"))
+
+        relay.target, relay.before = behind.url, give
+        with closing(source_of(behind, relay)) as source:
+            async with watching(source, store) as watch:
+                await watch.at_tip_of(node)
+        assert "disconnected" not in dict(events(path)), moment
+        relay.target, relay.before = node.url, lambda _: None
+        node.mine(1)
+        with closing(source_of(node, relay)) as source:
+            async with watching(source, store) as watch:
+                await watch.at_tip_of(node)
+
+
 # A node that never heard of our tip
 
 

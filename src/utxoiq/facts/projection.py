@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _score(audits: Sequence[dict[str, Any]], place: int, percent: int) -> dict[s
     low, high, same = ([a["mined_kvb"][i] for a in audits] for i in (0, 4, place))
     miss = sum(e < floor for e, floor in zip(estimates, low, strict=True))
     over = sum(e > roof for e, roof in zip(estimates, high, strict=True))
-    errors = sorted(abs(e / m - 1) for e, m in zip(estimates, same, strict=True) if m)
+    errors = [abs(e / m - 1) for e, m in zip(estimates, same, strict=True) if m]
     n = len(audits)
     return {
         "percentile": percent,
@@ -52,5 +53,5 @@ def _score(audits: Sequence[dict[str, Any]], place: int, percent: int) -> dict[s
         "miss": round(miss / n, 4),
         "over": round(over / n, 4),
         "inside": round((n - miss - over) / n, 4),
-        "median_error": round(errors[len(errors) // 2], 4) if errors else None,
+        "median_error": round(median(errors), 4) if errors else None,
     }

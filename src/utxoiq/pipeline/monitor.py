@@ -268,8 +268,10 @@ class BlockMonitor:
         Only when its chain has at least our work. Raises NodeUnavailable while it has less, SourceError where there is
         no common block.
         """
+        tip = await in_thread(self.source.chain_tip)  # before it is asked what it knows, for it may learn meanwhile
         stale, fork, work = await in_thread(self._unknown_blocks, cursor)
-        tip = await in_thread(self.source.chain_tip)
+        if not stale:
+            return
         if tip.work < fork.work + work:
             raise NodeUnavailable(
                 f"{self.source.where}: at height {tip.height} with less work than the store's chain of height "
