@@ -56,13 +56,19 @@ class Watch:
     async def at_tip_of(self, node: TestNode) -> None:
         """Wait until the store is where the node is, and live."""
         best = node.rpc("getbestblockhash")
-        await self.until(lambda: self.status.state == "live" and self.tip == best)
+        await self.until(lambda: self.status.state == "live" and self.tip == best and self.is_told)
 
     async def waiting(self, said: str) -> None:
         """Wait until it waits for a reason in which this is."""
         await self.until(lambda: self.status.state == "waiting" and said in (self.status.reason or ""))
         assert "\n" not in self.status.reason
         assert not self.status.ready
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the status has what the store has: it follows the commit."""
+        cursor = self.monitor.store.cursor()
+        return cursor is not None and self.status.store_height == cursor.height
 
     @property
     def tip(self) -> str | None:

@@ -28,7 +28,7 @@ FIRST = MATURE - 10
 DEPTH = 6
 """Blocks declared invalid at the end."""
 BLOCKS = {"double": 60, "bitcoind": 500}
-KILLS = {"double": 3, "bitcoind": 20}
+KILLS = {"double": 6, "bitcoind": 40}
 """At least."""
 TALKATIVE = """
 [processors.mempool]
@@ -75,14 +75,14 @@ class Miner(Thread):
             self.made += len(self.node.mine(1, spends=spends))
 
 
-def started(node: TestNode, folder: Path) -> Running:
+def started(node: TestNode, folder: Path, *, fresh: bool) -> Running:
     cookie = {"UTXOIQ_NODE__COOKIE_FILE": str(node.cookie_file)}
-    return Running(folder, "--node", node.url, "--from", str(FIRST), fresh=True, **cookie)
+    return Running(folder, "--node", node.url, "--from", str(FIRST), fresh=fresh, **cookie)
 
 
-def killed(node: TestNode, folder: Path, when: Callable[[Running], bool]) -> int:
+def killed(node: TestNode, folder: Path, when: Callable[[Running], bool], *, fresh: bool = False) -> int:
     """Start it, kill it then, and look at what is left: the number of blocks it had written."""
-    with started(node, folder) as running:
+    with started(node, folder, fresh=fresh) as running:
         before = running.value("SELECT count(*) FROM block_events") or 0
         while running.process.poll() is None and not when(running):
             time.sleep(0.002)
@@ -96,7 +96,7 @@ def killed(node: TestNode, folder: Path, when: Callable[[Running], bool]) -> int
 
 def moment(random: Random) -> Callable[[Running], bool]:
     """After so many more blocks, or so much time: whichever comes first."""
-    end, more = time.monotonic() + random.uniform(0.2, 4), random.choice((1, 2, 7, 12, 60))
+    end, more = time.monotonic() + random.uniform(0.1, 3), random.choice((1, 2, 7, 12, 60))
     written: list[int] = []
 
     def reached(running: Running) -> bool:
@@ -133,14 +133,14 @@ def test_kill_9_while_live(kind: str, make_node: MakeNode, tmp_path: Path) -> No
     progress = []
     try:
         while not miner.done.is_set() or len(progress) < KILLS[kind]:
-            progress.append(killed(node, folder, moment(random)))
+            progress.append(killed(node, folder, moment(random), fresh=len(progress) % 4 == 0))
     finally:
         miner.join()
     if miner.error:
         raise miner.error
     assert sum(progress) > 2 * KILLS[kind], progress
 
-    with started(node, folder) as running:
+    with started(node, folder, fresh=False) as running:
         running.at(node.rpc("getbestblockhash"))
         stale = [node.rpc("getblockhash", node.rpc("getblockcount") - n) for n in range(DEPTH)]
         node.invalidate(stale[-1])
@@ -149,7 +149,7 @@ def test_kill_9_while_live(kind: str, make_node: MakeNode, tmp_path: Path) -> No
     node.mine(DEPTH // 2, spends=2)
     killed(node, folder, moment(random))
     node.mine(DEPTH, spends=2)
-    with started(node, folder) as running:
+    with started(node, folder, fresh=True) as running:
         running.at(node.rpc("getbestblockhash"))
         assert running.terminate() == 0
 

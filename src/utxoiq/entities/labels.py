@@ -15,14 +15,13 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-
 from utxoiq.chain.address import address_of, script_of
 from utxoiq.chain.network import NETWORKS, Network
 from utxoiq.entities.owners import Owners
 from utxoiq.errors import ConfigError, DecodeError, LabelError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from utxoiq.chain.block import Outputs
@@ -103,19 +102,19 @@ class LabelSet:
 
     def owners_of(self, outputs: Outputs) -> NDArray[np.int32]:
         """The number of the one entity that each output's script is ascribed to, -1 where there is none."""
-        rows = self._index.match(outputs)
-        return np.where(rows >= 0, self._owner_of_row[rows], np.int32(-1))
+        index, owner_of_row = self._index
+        return owner_of_row[index.match(outputs)]
 
     @cached_property
-    def _index(self) -> ScriptIndex:
-        from utxoiq.entities.index import ScriptIndex  # noqa: PLC0415 its kernels are for flows only
+    def _index(self) -> tuple[ScriptIndex, NDArray[np.int32]]:
+        """The scripts, and the owner of each row; -1 last, where a match of nothing points."""
+        import numpy as np  # noqa: PLC0415 names alone need neither NumPy nor a kernel
+
+        from utxoiq.entities.index import ScriptIndex  # noqa: PLC0415
 
         blob = np.frombuffer(bytes(self._owners.scripts) or b"\0", np.uint8)
-        return ScriptIndex.from_blob(blob, np.array(self._owners.ends, np.int64))
-
-    @cached_property
-    def _owner_of_row(self) -> NDArray[np.int32]:
-        return np.array([*self._owners.owners, -1], np.int32)
+        index = ScriptIndex.from_blob(blob, np.array(self._owners.ends, np.int64))
+        return index, np.array([*self._owners.owners, -1], np.int32)
 
     def of_kind(self, kind: Kind) -> list[Entity]:
         return [entity for entity in self.entities.values() if entity.kind == kind]

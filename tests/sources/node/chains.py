@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from helpers.node.bitcoind import ABSENT, BitcoindNode, bitcoind_path
+from helpers.node.double import NodeDouble
 from helpers.node.driver import Driver
 from helpers.node.interface import TestNode
 from helpers.node.miner import OURS, OwnCoin, outputs_of
@@ -22,6 +28,18 @@ REGTEST = NETWORKS["regtest"]
 NO_LABELS = LabelSet((), "none", REGTEST)
 AGES = ("coin_blocks_destroyed", "coin_days_destroyed", "oldest_coin")
 FEE = 20_000
+
+
+@contextmanager
+def running(kind: str, folder: Path, blocks: int) -> Iterator[TestNode]:
+    """A node that several tests share; skips them where there is none of this kind."""
+    if kind == "bitcoind" and bitcoind_path() is None:
+        pytest.skip(ABSENT)
+    node: NodeDouble | BitcoindNode = NodeDouble(folder) if kind == "double" else BitcoindNode(folder)
+    with closing(node):
+        node.start()
+        node.mine(blocks)
+        yield node
 
 
 def source_of(node: TestNode, relay: Relay | None = None, **options: Any) -> NodeSource:

@@ -14,7 +14,7 @@ from helpers.node.bitcoind import ABSENT, BitcoindNode, bitcoind_path
 from helpers.node.double import NodeDouble
 from helpers.node.interface import TestNode
 from helpers.relay import Answer, Refusal, Relay, Verbatim, body, cut
-from sources.node.chains import AGES, LARGE, REGTEST, blocks_folder, enrich, facts_of, hashes, source_of
+from sources.node.chains import AGES, LARGE, REGTEST, blocks_folder, enrich, facts_of, hashes, running, source_of
 from sources.node.conftest import KINDS, MATURE, MakeNode
 from utxoiq.chain.hashes import Hash256
 from utxoiq.errors import DecodeError, NodeError, NodeRefused, NodeUnavailable, UtxoiqError
@@ -54,13 +54,7 @@ class Rich:
 
 @pytest.fixture(scope="module", params=KINDS)
 def rich(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rich]:
-    if request.param == "bitcoind" and bitcoind_path() is None:
-        pytest.skip(ABSENT)
-    folder = tmp_path_factory.mktemp("rich") / "node"
-    node: NodeDouble | BitcoindNode = NodeDouble(folder) if request.param == "double" else BitcoindNode(folder)
-    with closing(node):
-        node.start()
-        node.mine(MATURE)
+    with running(request.param, tmp_path_factory.mktemp("rich") / "node", MATURE) as node:
         enrich(node)
         blocks = list(BlockDirectory(blocks_folder(node)).blocks())
         yield Rich(node, hashes(node), blocks, list(map(facts_of, blocks)))

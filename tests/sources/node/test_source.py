@@ -14,8 +14,8 @@ import pytest
 from helpers.node.double import NodeDouble
 from helpers.node.interface import TestNode
 from helpers.relay import Relay, cut
-from sources.node.chains import facts_of, hashes, source_of
-from sources.node.conftest import MATURE, MakeNode
+from sources.node.chains import facts_of, hashes, running, source_of
+from sources.node.conftest import KINDS, MATURE, MakeNode
 from utxoiq.chain.hashes import Hash256
 from utxoiq.chain.network import NETWORKS
 from utxoiq.errors import DecodeError, NodeError, NodeRefused, NodeUnavailable, SourceError
@@ -40,6 +40,26 @@ def relay(node: TestNode) -> Iterator[Relay]:
 def source(node: TestNode, relay: Relay) -> Iterator[NodeSource]:
     """Over the relay before the node."""
     with closing(source_of(node, relay)) as source:
+        yield source
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def still(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNode]:
+    """A running node with 110 blocks whose best chain no test changes."""
+    with running(request.param, tmp_path_factory.mktemp("still") / "node", MATURE) as node:
+        yield node
+
+
+@pytest.fixture
+def wire(still: TestNode) -> Iterator[Relay]:
+    with Relay(still.url) as relay:
+        yield relay
+
+
+@pytest.fixture
+def reader(still: TestNode, wire: Relay) -> Iterator[NodeSource]:
+    """Over the wire to the still node."""
+    with closing(source_of(still, wire)) as source:
         yield source
 
 
@@ -96,11 +116,11 @@ async def test_from_the_beginning(node: TestNode, source: NodeSource) -> None:
 
 
 @pytest.mark.parametrize("behind", [0, 1, READ_AHEAD, 50])
-async def test_from_a_cursor(node: TestNode, source: NodeSource, behind: int) -> None:
+async def test_from_a_cursor(still: TestNode, reader: NodeSource, behind: int) -> None:
     """What comes after it, with the times of the blocks before it, and nothing at the tip."""
-    chain = hashes(node)
+    chain = hashes(still)
     walk = Walk(chain[: len(chain) - behind])
-    found = [step async for step in source.follow(walk.cursor)]
+    found = [step async for step in reader.follow(walk.cursor)]
     for step in found:
         walk.take(step)
         assert isinstance(step, Connected)
@@ -110,12 +130,12 @@ async def test_from_a_cursor(node: TestNode, source: NodeSource, behind: int) ->
 
 @pytest.mark.parametrize("at_once", [1, 3, 512])
 async def test_hashes_are_asked_in_rounds(
-    node: TestNode, source: NodeSource, monkeypatch: pytest.MonkeyPatch, at_once: int
+    still: TestNode, reader: NodeSource, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(steps_module, "AT_ONCE", at_once)
-    walk = Walk(hashes(node)[:100])
-    assert await walked(source, walk) == "+" * 11
-    assert walk.chain == hashes(node)
+    walk = Walk(hashes(still)[:100])
+    assert await walked(reader, walk) == "+" * 11
+    assert walk.chain == hashes(still)
 
 
 async def test_a_store_that_begins_later(node: TestNode, source: NodeSource) -> None:
@@ -198,9 +218,9 @@ async def test_a_node_with_less_work_that_knows_our_tip(
         assert await walked(source, Walk(chain)) == ""
 
 
-async def test_a_tip_the_node_never_heard_of(node: TestNode, source: NodeSource) -> None:
+async def test_a_tip_the_node_never_heard_of(still: TestNode, reader: NodeSource) -> None:
     with pytest.raises(UnknownTip, match=UNKNOWN):
-        await walked(source, Walk([*hashes(node), UNKNOWN]))
+        await walked(reader, Walk([*hashes(still), UNKNOWN]))
 
 
 # The chain turns while it is read
@@ -298,9 +318,9 @@ async def test_a_chain_that_does_not_come_to_rest(kind: str, make_node: MakeNode
 # What is read ahead
 
 
-async def test_what_was_read_ahead_is_let_go(node: TestNode, source: NodeSource) -> None:
+async def test_what_was_read_ahead_is_let_go(still: TestNode, reader: NodeSource) -> None:
     """Nobody waits for blocks of a follow that was closed, ran on an error, or turned."""
-    follow = source.follow(cursor_at(node, 50))
+    follow = reader.follow(cursor_at(still, 50))
     await anext(follow)
     await follow.aclose()  # type: ignore[attr-defined]
     async with asyncio.timeout(20):
@@ -309,25 +329,25 @@ async def test_what_was_read_ahead_is_let_go(node: TestNode, source: NodeSource)
 
 
 @pytest.mark.parametrize("which", [1, 2, 3, 6])
-async def test_a_block_that_can_not_be_read(node: TestNode, relay: Relay, source: NodeSource, which: int) -> None:
+async def test_a_block_that_can_not_be_read(still: TestNode, wire: Relay, reader: NodeSource, which: int) -> None:
     """The blocks before it are given, then the error; following again goes on from there."""
-    chain = hashes(node)
+    chain = hashes(still)
     walk = Walk(chain[:100])
-    relay.whole[f"/rest/block/{chain[99 + which]}"] = cut
+    wire.whole[f"/rest/block/{chain[99 + which]}"] = cut
     with pytest.raises(NodeUnavailable, match="hung up"):
-        await walked(source, walk)
+        await walked(reader, walk)
     assert walk.chain == chain[: 99 + which]
-    relay.straight()
-    await walked(source, walk)
+    wire.straight()
+    await walked(reader, walk)
     assert walk.chain == chain
 
 
-async def test_a_block_that_is_not_what_it_should_be(node: TestNode, relay: Relay, source: NodeSource) -> None:
-    chain = hashes(node)
+async def test_a_block_that_is_not_what_it_should_be(still: TestNode, wire: Relay, reader: NodeSource) -> None:
+    chain = hashes(still)
     walk = Walk(chain[:100])
-    relay.whole[f"/rest/block/{chain[103]}"] = lambda answer: type(answer)(200, b"\0" * 200)
+    wire.whole[f"/rest/block/{chain[103]}"] = lambda answer: type(answer)(200, b"\0" * 200)
     with pytest.raises(DecodeError):
-        await walked(source, walk)
+        await walked(reader, walk)
     assert walk.chain == chain[:103]
 
 
@@ -363,51 +383,51 @@ async def test_headers_in_a_circle(node: TestNode, relay: Relay, source: NodeSou
     assert relay.asked.count("getblockheader") < MANY, "it went on until the node made sense again"
 
 
-async def test_a_branch_in_a_circle(node: TestNode, relay: Relay, source: NodeSource) -> None:
+async def test_a_branch_in_a_circle(still: TestNode, wire: Relay, reader: NodeSource) -> None:
     """The same by the other ways down."""
-    tip = Hash256.from_display(hashes(node)[-1])
-    lies(relay, "getblockheader", lambda params, result: {**result, "previousblockhash": params[0]}, MANY)
+    tip = Hash256.from_display(hashes(still)[-1])
+    lies(wire, "getblockheader", lambda params, result: {**result, "previousblockhash": params[0]}, MANY)
     with pytest.raises(NodeError):
-        source.branch(tip, 1000)
-    assert relay.asked.count("getblockheader") < MANY, "it went on until the node made sense again"
+        reader.branch(tip, 1000)
+    assert wire.asked.count("getblockheader") < MANY, "it went on until the node made sense again"
 
 
-async def test_hashes_that_do_not_fit(node: TestNode, relay: Relay, source: NodeSource) -> None:
+async def test_hashes_that_do_not_fit(still: TestNode, wire: Relay, reader: NodeSource) -> None:
     """A node, or two behind one address, whose best chain doesn't link: it is not asked without a pause for ever."""
-    chain = hashes(node)
-    other = [*chain[:101], *node.side_branch(chain[100], MATURE - 100)]
-    lies(relay, "getblockhash", lambda params, _: other[params[0]], MANY)
+    chain = hashes(still)
+    other = [*chain[:101], *still.side_branch(chain[100], MATURE - 100)]
+    lies(wire, "getblockhash", lambda params, _: other[params[0]], MANY)
     with suppress(NodeError):
-        await walked(source, Walk(chain[:105]))
-    assert relay.asked.count("getblockhash") < MANY, "it went on until the node made sense again"
+        await walked(reader, Walk(chain[:105]))
+    assert wire.asked.count("getblockhash") < MANY, "it went on until the node made sense again"
 
 
 # Which node
 
 
-def test_the_network(node: TestNode, source: NodeSource) -> None:
-    assert source.network is NETWORKS["regtest"]
-    assert source.where == source.where.split("@")[-1]
+def test_the_network(still: TestNode, reader: NodeSource) -> None:
+    assert reader.network is NETWORKS["regtest"]
+    assert reader.where == reader.where.split("@")[-1]
 
 
 @pytest.mark.parametrize("chain", ["main", "test", "testnet4", "signet", "liquidv1", ""])
-def test_a_node_of_another_network(node: TestNode, relay: Relay, source: NodeSource, chain: str) -> None:
+def test_a_node_of_another_network(still: TestNode, wire: Relay, reader: NodeSource, chain: str) -> None:
     """It says so, but its genesis is another; or it is none we know."""
-    relay.results["getblockchaininfo"] = lambda _, info: {**info, "chain": chain}
+    wire.results["getblockchaininfo"] = lambda _, info: {**info, "chain": chain}
     with pytest.raises(NodeRefused, match="none we know" if chain in ("liquidv1", "") else "is not the genesis of"):
-        _ = source.network
-    relay.straight()
-    assert source.network is NETWORKS["regtest"]
+        _ = reader.network
+    wire.straight()
+    assert reader.network is NETWORKS["regtest"]
 
 
-def test_a_network_that_is_wanted(node: TestNode, relay: Relay) -> None:
+def test_a_network_that_is_wanted(still: TestNode, wire: Relay) -> None:
     with (
-        closing(source_of(node, relay, network=NETWORKS["main"])) as source,
+        closing(source_of(still, wire, network=NETWORKS["main"])) as reader,
         pytest.raises(NodeRefused, match="is a node of regtest, not of main"),
     ):
-        _ = source.network
-    with closing(source_of(node, relay, network=NETWORKS["regtest"])) as source:
-        assert source.network is NETWORKS["regtest"]
+        _ = reader.network
+    with closing(source_of(still, wire, network=NETWORKS["regtest"])) as reader:
+        assert reader.network is NETWORKS["regtest"]
 
 
 def test_a_double_that_calls_itself_another(double: NodeDouble) -> None:
@@ -417,14 +437,14 @@ def test_a_double_that_calls_itself_another(double: NodeDouble) -> None:
         _ = source.network
 
 
-def test_another_node_at_the_address(node: TestNode, relay: Relay, source: NodeSource) -> None:
+def test_another_node_at_the_address(still: TestNode, wire: Relay, reader: NodeSource) -> None:
     """Asked once; again after `forget`."""
-    assert source.network is NETWORKS["regtest"]
-    relay.results["getblockchaininfo"] = lambda _, info: {**info, "chain": "main"}
-    assert source.network is NETWORKS["regtest"]
-    source.forget()
+    assert reader.network is NETWORKS["regtest"]
+    wire.results["getblockchaininfo"] = lambda _, info: {**info, "chain": "main"}
+    assert reader.network is NETWORKS["regtest"]
+    reader.forget()
     with pytest.raises(NodeRefused):
-        _ = source.network
+        _ = reader.network
 
 
 # As any other source
@@ -444,13 +464,13 @@ def test_tip_length_and_blocks(node: TestNode, source: NodeSource) -> None:
     assert len(source) == len(chain) - 100
 
 
-def test_a_block_by_height(node: TestNode, source: NodeSource) -> None:
-    chain = hashes(node)
+def test_a_block_by_height(still: TestNode, reader: NodeSource) -> None:
+    chain = hashes(still)
     for height in (0, 1, 57, MATURE):
-        assert str(source.block_at(height).block_hash) == chain[height]
+        assert str(reader.block_at(height).block_hash) == chain[height]
     for height in (-1, MATURE + 1, 10**9):
         with pytest.raises(SourceError, match=f"no block at height {height}"):
-            source.block_at(height)
+            reader.block_at(height)
 
 
 def test_a_branch(node: TestNode, source: NodeSource) -> None:
