@@ -7,6 +7,7 @@ import json
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from helpers.node.bitcoind import BitcoindNode
 from helpers.node.double import NodeDouble
 from helpers.node.interface import TestNode
 from helpers.relay import Relay, cut
@@ -393,6 +395,46 @@ async def test_a_node_that_gets_our_tip_at_any_moment(
         with closing(source_of(node, relay)) as source:
             async with watching(source, store) as watch:
                 await watch.at_tip_of(node)
+
+
+@pytest.mark.node
+async def test_a_real_node_that_loses_power(make_node: MakeNode, store: SqliteStore, path: Path) -> None:
+    """What Core had not flushed is gone: it comes back lower, gets its blocks again, and nothing was taken off."""
+    node = make_node("bitcoind", blocks=MATURE)
+    assert isinstance(node, BitcoindNode)
+    node.mine(10, spends=2)
+    raw = [node.rpc("getblock", node.rpc("getblockhash", height), 0) for height in range(1, MATURE + 11)]
+    with closing(source_of(node)) as source:
+        async with watching(source, store, window_blocks=WINDOW) as watch:
+            await watch.at_tip_of(node)
+            before = events(path)
+            assert node._process
+            node._process.kill()
+            node._ended()
+            await watch.waiting(source.where)
+            await asyncio.to_thread(node.start)
+            assert node.rpc("getblockcount") < MATURE
+            for block in raw:
+                assert events(path) == before
+                node.rpc("submitblock", block)
+            await watch.at_tip_of(node)
+            for option in ("-reindex-chainstate", "-reindex"):
+                await asyncio.to_thread(node.stop)
+                node._options = (option,)
+                await asyncio.to_thread(node.start)
+                await asyncio.to_thread(caught_up, node)
+                await asyncio.to_thread(node.mine, 2)
+                await watch.at_tip_of(node)
+    assert "disconnected" not in dict(events(path))
+    agrees(path, node, MATURE + 10 - WINDOW)
+
+
+def caught_up(node: TestNode) -> None:
+    """Wait until a node that builds its chain anew is done with the blocks it has."""
+    until = time.monotonic() + HUNG
+    while node.rpc("getblockcount") < MATURE + 10:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 # A node that never heard of our tip
