@@ -491,6 +491,35 @@ def test_a_wrong_password_is_corrected(kind: str, make_node: Callable[..., TestN
     agrees(running.db, node, MATURE - WINDOW)
 
 
+@pytest.mark.parametrize("wrong", ["password = 'wrong'\n", "url = 'http://127.0.0.1:1'\n"], ids=["password", "address"])
+def test_settings_that_lead_nowhere(double: NodeDouble, tmp_path: Path, wrong: str) -> None:
+    """While it is live: it waits and says why; corrected, it goes on. Nothing ends."""
+    double.stop()
+    double.start(password="correct-horse-battery")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    right = {"url": f"'{double.url}'", "user": f"'{RPC_USER}'", "password": "'correct-horse-battery'"}
+    key, _, value = wrong.partition(" = ")
+
+    def write(settings: dict[str, str]) -> None:
+        text = BASE + "".join(f"{name} = {value.strip()}\n" for name, value in settings.items())
+        (folder / "new").write_text(text)
+        (folder / "new").replace(folder / "utxoiq.toml")
+
+    write(right)
+    with Running(folder, listen=True) as running:
+        running.until(running.is_ready)
+        write({**right, key: value})
+        running.until(lambda: not running.is_ready())
+        double.mine(2)
+        write(right)
+        running.at(double.rpc("getbestblockhash"))
+        running.until(running.is_ready)
+        assert running.terminate() == 0
+        assert "Traceback" not in running.said
+    agrees(running.db, double, MATURE - WINDOW)
+
+
 def test_sighup_reloads(double: NodeDouble, tmp_path: Path) -> None:
     """A file behind a link, whose change nobody sees: SIGHUP makes it look."""
     elsewhere = tmp_path / "elsewhere"

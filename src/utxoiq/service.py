@@ -191,9 +191,9 @@ class Service:
         processors = discover(settings.processor_configs())
         labels = _labels_of(settings, self.store.network) if "labels" in names else None
         source = source_of(settings) if names & {"node", "esplora"} else None
-        if labels:
+        if labels is not None:
             self.orchestrator.use_labels(labels)
-        if source:
+        if source is not None:
             old = self.monitor.source
             self.monitor.use(source, _poll_of(settings))
             old.close()

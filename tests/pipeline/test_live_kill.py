@@ -1,18 +1,22 @@
-"""`utxoiq run` killed at any moment while a chain grows and turns: at the end it is as if nobody had killed it."""
+"""`utxoiq run` killed at any moment while a chain grows and turns, over a wire that breaks: it leaves no trace."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
 from typing import Any
 
+import pytest
+
 from helpers.node.interface import TestNode
+from helpers.relay import Answer, Relay, cut
 from helpers.running import Running
 from pipeline.live import agrees, connected, events, sound, watching
 from pipeline.simulated import query
@@ -75,14 +79,35 @@ class Miner(Thread):
             self.made += len(self.node.mine(1, spends=spends))
 
 
-def started(node: TestNode, folder: Path, *, fresh: bool) -> Running:
-    cookie = {"UTXOIQ_NODE__COOKIE_FILE": str(node.cookie_file)}
-    return Running(folder, "--node", node.url, "--from", str(FIRST), fresh=fresh, **cookie)
+@dataclass(frozen=True)
+class Setting:
+    """A node, the wire before it, and where the process runs."""
+
+    node: TestNode
+    relay: Relay
+    folder: Path
+    random: Random
+
+    def start(self, *, fresh: bool = False) -> Running:
+        cookie = {"UTXOIQ_NODE__COOKIE_FILE": str(self.node.cookie_file)}
+        return Running(self.folder, "--node", self.relay.url, "--from", str(FIRST), fresh=fresh, **cookie)
+
+    def break_now_and_then(self) -> None:
+        """Answers cut short, refused or made up."""
+
+        def broken(answer: Answer) -> Answer:
+            chance = self.random.random()
+            if chance < 0.02:
+                return cut(answer)
+            return Answer(503, b"Work queue depth exceeded", "text/plain") if chance < 0.03 else answer
+
+        self.relay.whole[""] = broken
 
 
-def killed(node: TestNode, folder: Path, when: Callable[[Running], bool], *, fresh: bool = False) -> int:
-    """Start it, kill it then, and look at what is left: the number of blocks it had written."""
-    with started(node, folder, fresh=fresh) as running:
+def killed(setting: Setting, *, fresh: bool = False) -> int:
+    """Start it, kill it at some moment, and look at what is left: the number of blocks it had written."""
+    when = moment(setting.random)
+    with setting.start(fresh=fresh) as running:
         before = running.value("SELECT count(*) FROM block_events") or 0
         while running.process.poll() is None and not when(running):
             time.sleep(0.002)
@@ -106,13 +131,13 @@ def moment(random: Random) -> Callable[[Running], bool]:
     return reached
 
 
-def undisturbed(node: TestNode, folder: Path) -> Path:
+def undisturbed(setting: Setting) -> Path:
     """The store of somebody who reads the final chain in one go, with the same settings."""
-    path = folder / "undisturbed.db"
-    settings, _ = Sources(folder / "utxoiq.toml").load()
+    node, path = setting.node, setting.folder / "undisturbed.db"
+    settings, _ = Sources(setting.folder / "utxoiq.toml").load()
 
     async def follow() -> None:
-        with closing(source_of(node)) as source, SqliteStore(path) as store:
+        with closing(source_of(node, setting.relay)) as source, SqliteStore(path) as store:
             orchestrated = {"insight_generator": InsightGenerator()}
             chosen = discover(settings.processor_configs())
             async with watching(source, store, chosen, orchestrated=orchestrated, from_height=FIRST) as watch:
@@ -122,34 +147,41 @@ def undisturbed(node: TestNode, folder: Path) -> Path:
     return path
 
 
-def test_kill_9_while_live(kind: str, make_node: MakeNode, tmp_path: Path) -> None:
-    """At random moments of start, catching up, following and reorgs; and through an invalidation of six blocks."""
-    node, random = make_node(kind, blocks=MATURE), Random(5)
-    folder = tmp_path / "run"
+@pytest.fixture
+def setting(kind: str, make_node: MakeNode, tmp_path: Path) -> Iterator[Setting]:
+    node, folder = make_node(kind, blocks=MATURE), tmp_path / "run"
     folder.mkdir()
     (folder / "utxoiq.toml").write_text(TALKATIVE)
-    miner = Miner(node, BLOCKS[kind], pause=0.04)
+    with Relay(node.url) as relay:
+        yield Setting(node, relay, folder, Random(5))
+
+
+def test_kill_9_while_live(kind: str, setting: Setting) -> None:
+    """At random moments of start, catching up, following and reorgs; and through an invalidation of six blocks."""
+    node, miner = setting.node, Miner(setting.node, BLOCKS[kind], pause=0.04)
+    setting.break_now_and_then()
     miner.start()
-    progress = []
+    progress: list[int] = []
     try:
         while not miner.done.is_set() or len(progress) < KILLS[kind]:
-            progress.append(killed(node, folder, moment(random), fresh=len(progress) % 4 == 0))
+            progress.append(killed(setting, fresh=len(progress) % 4 == 0))
     finally:
         miner.join()
     if miner.error:
         raise miner.error
     assert sum(progress) > 2 * KILLS[kind], progress
 
-    with started(node, folder, fresh=False) as running:
+    setting.relay.straight()
+    with setting.start() as running:
         running.at(node.rpc("getbestblockhash"))
         stale = [node.rpc("getblockhash", node.rpc("getblockcount") - n) for n in range(DEPTH)]
         node.invalidate(stale[-1])
-        running.until(lambda: running.tip not in stale or None)
+        running.until(lambda: running.tip not in stale)
         running.kill()
     node.mine(DEPTH // 2, spends=2)
-    killed(node, folder, moment(random))
+    killed(setting)
     node.mine(DEPTH, spends=2)
-    with started(node, folder, fresh=True) as running:
+    with setting.start(fresh=True) as running:
         running.at(node.rpc("getbestblockhash"))
         assert running.terminate() == 0
 
@@ -158,7 +190,7 @@ def test_kill_9_while_live(kind: str, make_node: MakeNode, tmp_path: Path) -> No
     assert set(stale) <= gone
     said = {row["block_hash"] for row in query(running.db, "SELECT block_hash FROM signals")}
     assert len(said & gone) >= DEPTH / 2, "stale blocks said nothing that could have been retracted"
-    assert without_times(best(running.db)) == without_times(best(undisturbed(node, folder)))
+    assert without_times(best(running.db)) == without_times(best(undisturbed(setting)))
 
 
 def without_times(tables: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
