@@ -522,7 +522,7 @@ def test_secrets_whose_names_make_no_sense(here: Place, names: list[str]) -> Non
 def test_an_unknown_processor(here: Place) -> None:
     """With those there are, and where it was named."""
     here.toml("[processors.wale]\nenabled = true\n")
-    refused(here.sources(), "utxoiq.toml", "wale", "there are mempool, miner")
+    refused(here.sources(), "utxoiq.toml", "wale", "there are exchange, mempool, miner, predictive, treasury, whale")
 
 
 def test_an_unknown_threshold(here: Place) -> None:
@@ -548,7 +548,8 @@ def test_a_threshold_that_is_no_number(here: Place, number: str) -> None:
 def test_thresholds_reach_their_processor(here: Place) -> None:
     here.toml("[processors.miner]\nshare_p = 0.5\ntime_window = 7\n[processors.mempool]\nenabled = false\n")
     configs = here.sources().load()[0].processor_configs()
-    mempool, miner = discover(configs)
+    found = {processor.signal_type: processor for processor in discover(configs)}
+    mempool, miner = found["mempool"], found["miner"]
     assert (mempool.config.enabled, miner.config.enabled) == (False, True)
     assert (miner.thresholds["share_p"], miner.window_size) == (0.5, 7)
 
@@ -558,7 +559,7 @@ def test_a_third_partys_thresholds(here: Place) -> None:
     installed_foreign(here.monkeypatch, "acme")
     here.toml("[processors.acme]\nleast_btc = 50\nconfidence_threshold = 0.2\n")
     found = discover(here.sources().load()[0].processor_configs())
-    acme = next(p for p in found if p.signal_type == "whale")
+    acme = next(p for p in found if "patience" in p.thresholds)
     assert acme.thresholds == {"least_btc": 50, "patience": 3}
     assert acme.config.confidence_threshold == 0.2
     here.env(UTXOIQ_PROCESSORS__ACME__MOST_BTC="1")

@@ -7,7 +7,8 @@ import pytest
 from helpers.process import python, said
 
 HEAVY = ("numba", "llvmlite", "numpy", "scipy")
-PROCESSORS = ("utxoiq.processors.mempool", "utxoiq.processors.miner")
+NAMES = ("exchange", "mempool", "miner", "predictive", "treasury", "whale")
+PROCESSORS = tuple(f"utxoiq.processors.{name}" for name in (*NAMES, "feerates", "_feerates"))
 SHOW = "\nimport sys\nprint(*sorted(sys.modules))"
 
 
@@ -54,9 +55,17 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     assert loaded & {*HEAVY, *PROCESSORS} == set()
 
 
-def test_processors_load_one_by_one() -> None:
-    """Asking for one loads that one."""
-    loaded = modules_after("from utxoiq.processors import MinerProcessor")
-    assert "utxoiq.processors.miner" in loaded
-    assert "utxoiq.processors.mempool" not in loaded
-    assert loaded & set(HEAVY) == set()
+@pytest.mark.parametrize("name", NAMES)
+def test_processors_load_one_by_one(name: str) -> None:
+    """Asking for one loads that one, and what it is made with; neither NumPy nor a kernel before it sees a block."""
+    loaded = modules_after(f"from utxoiq.processors import {name.title()}Processor")
+    others = {"predictive": {"exchange", "mempool"}}.get(name, set())
+    assert {one for one in NAMES if f"utxoiq.processors.{one}" in loaded} == {name} | others
+    assert loaded & {*HEAVY, "utxoiq.processors.feerates", "utxoiq.processors._feerates"} == set()
+
+
+def test_all_processors_are_made_without_a_kernel() -> None:
+    """Finding them, and reading what they declare: what a command that shows signals does."""
+    loaded = modules_after("from utxoiq.processors.discovery import declared_kinds; declared_kinds()")
+    assert {f"utxoiq.processors.{name}" for name in NAMES} <= loaded
+    assert loaded & {*HEAVY, "utxoiq.processors._feerates"} == set()

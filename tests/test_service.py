@@ -561,3 +561,33 @@ def test_another_node_by_setting(make_node: Callable[..., TestNode], tmp_path: P
         running.until(running.is_ready)
         assert running.terminate() == 0
     agrees(running.db, second, MATURE - WINDOW)
+
+
+def test_labels_are_reloaded(double: NodeDouble, tmp_path: Path) -> None:
+    """A new edition of the label file is used from the next block on, without a restart; a broken one is refused."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+
+    def write(*entities: str) -> None:
+        label = {"source": "test", "confidence": "high", "as_of": "2026-01-05", "addresses": ["script:51"]}
+        rows = [{"id": who, "name": who, "kind": "exchange", "labels": [label]} for who in entities]
+        (folder / "new").write_text("\n".join(map(json.dumps, rows)) if entities else "no labels")
+        (folder / "new").replace(folder / "labels.jsonl")
+
+    def version(block_hash: str) -> str:
+        (row,) = query(running.db, f"SELECT labels_version FROM flows WHERE block_hash = '{block_hash}'")
+        return str(row["labels_version"])
+
+    write("first")
+    with started(double, folder, UTXOIQ_LABELS=str(folder / "labels.jsonl")) as running:
+        running.until(running.is_ready)
+        before = version(mined(running, double))
+        write("first", "second")
+        running.until(lambda: running.told("from the next block on"))
+        after = version(mined(running, double))
+        assert after != before
+        write()
+        running.until(lambda: running.told("labels refused"))
+        assert version(mined(running, double)) == after
+        assert running.terminate() == 0
+    agrees(running.db, double, MATURE - WINDOW)

@@ -83,14 +83,14 @@ def facts(
     labels: Labels = None,
 ) -> None:
     """Facts of every block at PATH: Bitcoin Core's getblockstats fields, and more. Unknown is null."""
-    from utxoiq.entities.labels import labels_for
     from utxoiq.facts.compute import compute_facts
+    from utxoiq.pipeline.label_watch import LabelWatch
     from utxoiq.show import facts_table, json_lines, progress
 
-    source = _open(path, network)
+    source, names_of = _open(path, network), LabelWatch(labels)
     total = min(limit, len(source))
     with progress("facts", total) as step:
-        rows = (compute_facts(block, labels_for(block.network, labels)).as_dict() for block in source.blocks())
+        rows = (compute_facts(block, names_of(block.network)).as_dict() for block in source.blocks())
         (json_lines if as_json else facts_table)(_counted(islice(rows, total), step))
 
 
@@ -103,16 +103,16 @@ def flows(
     labels: Labels = None,
 ) -> None:
     """What labelled entities spent, received and passed to each other, block by block; and how much is nobody's."""
-    from utxoiq.entities.labels import labels_for
     from utxoiq.facts.compute import compute_facts
     from utxoiq.facts.flows import compute_flows, flow_row
+    from utxoiq.pipeline.label_watch import LabelWatch
     from utxoiq.show import flow_table, json_lines, progress
 
-    source = _open(path, network)
+    source, names_of = _open(path, network), LabelWatch(labels)
     total = min(limit, len(source))
 
     def row(block: BlockData) -> dict[str, Any]:
-        names = labels_for(block.network, labels)
+        names = names_of(block.network)
         compute_facts(block, names)  # refuses spent outputs that do not fit
         return flow_row(block, compute_flows(block, names))
 
@@ -199,7 +199,8 @@ def verify(
 
     with open_store(db, must_exist=True) as store:
         stored, kept_network = reads.signal(store, signal_id), store.network
-        mempools = store.mempools(stored.block_hash, stored.inputs["window"]["blocks"] + 1) if stored else []
+        size = stored.inputs["window"]["blocks"] + 1 if stored and "mempool" in stored.inputs else 0
+        mempools = [row.mempool for row in store.window(stored.block_hash, size)] if stored else []
     if stored is None:
         raise UtxoiqError(f"no signal, or more than one, begins with {signal_id}: see `utxoiq signals --db {db}`")
     blocks = _open(source, network or kept_network)
@@ -280,6 +281,24 @@ def mempool(db: Db = DEFAULT_DB, as_json: AsJson = False, limit: Limit = 144) ->
         mempool_report(newest, scores, audits)
 
 
+@app.command()
+def forecasts(db: Db = DEFAULT_DB, as_json: AsJson = False, limit: Limit = 1008) -> None:
+    """How feerate forecasts did, ours beside simple methods and the node's own advice; and what is forecast now.
+
+    --limit: over the forecasts of so many newest blocks."""
+    from utxoiq.persistence import open_store, reads
+    from utxoiq.processors.scoreboard import scoreboard
+    from utxoiq.show import forecast_report, json_lines
+
+    with open_store(db, must_exist=True) as store:
+        rows = reads.forecasts(store, limit)
+    scores = scoreboard(rows)
+    if as_json:
+        json_lines([{"score": scores, "forecasts": rows}])
+    else:
+        forecast_report(scores, rows, limit)
+
+
 @config_app.command("show")
 def config_show(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """All settings as they are in force, secrets masked."""
@@ -341,6 +360,50 @@ def entities_list(
 
     rows = summaries(labels_for(NETWORKS["main"], labels), kind)[:limit]
     json_lines(rows) if as_json else entity_table(rows)
+
+
+@entities_app.command("import")
+def entities_import(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A GraphSense TagPack (YAML), mempool's pools JSON, or a label file.")
+    ],
+    into: Annotated[
+        Path, typer.Option("--labels", help="The label file to change; a new one starts as the packaged labels.")
+    ],
+    edition: Annotated[
+        bool, typer.Option("--replace", help="FILE is a new edition: withdraw what earlier ones of it said.")
+    ] = False,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="YYYY-MM-DD: the date of evidence that FILE itself does not date.")
+    ] = None,
+    db: Annotated[str | None, typer.Option("--db", help="A store whose signals to check against the change.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Where the raw blocks are: say again what still holds.")
+    ] = None,
+    network: NetworkName = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what it would do.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Merge labels into a label file, and take back the signals that rested on labels it withdraws.
+
+    Signals of the store that rest on an entity whose addresses changed are retracted; with --source they are derived
+    again from raw blocks first, and what still holds is issued anew under the new labels, named as successor."""
+    from utxoiq.chain.network import NETWORKS
+    from utxoiq.entities.merging import merged_file, write_labels
+    from utxoiq.persistence import open_store
+    from utxoiq.show import import_report, json_lines
+
+    if network is not None and network not in NETWORKS:
+        raise ConfigError(f"unknown network {network!r}: one of {', '.join(NETWORKS)}")
+    before, merged = merged_file(file, into, NETWORKS[network or "main"], "replace" if edition else "add", as_of)
+    report = dict(merged.report)
+    if db is not None:
+        blocks = _open(source, network) if source else None
+        with open_store(db, must_exist=True) as store:
+            report["affected"] = _relabel(store, before, merged.labels, blocks, dry_run=dry_run)
+    if not dry_run:
+        write_labels(into, merged.text)
+    json_lines([report]) if as_json else import_report(report)
 
 
 @entities_app.command("coverage")
@@ -408,6 +471,21 @@ def _scan(source: BlockSource, store: SqliteStore, labels: LabelSet | None) -> S
 
     with progress("scan", source.count_from(store.cursor())) as step:
         return asyncio.run(scan_source(source, store, labels=labels, on_step=lambda _: step()))
+
+
+def _relabel(
+    store: SqliteStore, before: LabelSet, after: LabelSet, source: BlockSource | None, *, dry_run: bool
+) -> list[dict[str, Any]]:
+    """What becomes of the signals that rest on changed labels."""
+    from utxoiq.entities.changes import changes
+    from utxoiq.pipeline.relabel import Relabelled, affected_signals, relabel
+    from utxoiq.show import progress
+
+    affected = affected_signals(store, changes(before, after).entities, after)
+    if dry_run:
+        return Relabelled(affected).rows(planned=True)
+    with progress("relabel", len(source) if source else 0) as step:
+        return asyncio.run(relabel(store, affected, after, source, step)).rows()
 
 
 def _labels_of(source: BlockSource, path: Path | None) -> LabelSet:

@@ -32,7 +32,7 @@ def run_demo(blocks: Path | None, count: int, seed: int, folder: Path | None) ->
     console = Console()
     folder = folder or Path(tempfile.mkdtemp(prefix="utxoiq-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
-    source, labels = _real(blocks) if blocks else _simulated(folder, count, seed)
+    source, labels = _real(blocks) if blocks else simulated_source(folder, count, seed)
     url = f"sqlite:///{folder / 'demo.db'}"
     store = open_store(url)
     mark = BANNER if source.network.simulated else ""
@@ -59,7 +59,8 @@ def _real(blocks: Path) -> tuple[Source, LabelSet]:
     return source, labels_for(source.network)
 
 
-def _simulated(folder: Path, count: int, seed: int) -> tuple[Source, LabelSet]:
+def simulated_source(folder: Path, count: int, seed: int) -> tuple[Source, LabelSet]:
+    """A simulated chain, written to `folder`, and the labels of its economy."""
     with progress("SIMULATED chain", count) as step:
         write_blocks(folder / "blocks", simulate(seed, count), lambda _: step())
     text = "\n".join(json.dumps(_label_row(asdict(label))) for label in simulated_labels(seed))

@@ -174,7 +174,7 @@ def _labels(settings: Settings, network: str | None) -> Check:
         labels = labels_for(NETWORKS[settings.network or network or "main"], settings.labels)
     except UtxoiqError as error:
         return Check("labels", "failed", str(error), "mend the file, or leave `labels` out")
-    addresses = sum(len(entity.addresses) for entity in labels.entities.values())
+    addresses = sum(entity.count for entity in labels.entities.values())
     told = f"version {labels.version}: {len(labels.entities)} entities, {addresses:,} addresses"
     if labels.conflicts:
         return Check("labels", "warning", f"{told}; {len(labels.conflicts)} owned twice, not used", "see entities list")

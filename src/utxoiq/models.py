@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from uuid import UUID, uuid5
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from utxoiq.chain.network import Network
     from utxoiq.errors import UtxoiqError
 
-FACTS_VERSION = 2
+FACTS_VERSION = 3
 """Raised whenever the same bytes would give other facts."""
 SINCE_VERSION_2 = ("package_feerate_p5_kvb", "large_coins")
 
@@ -72,11 +73,21 @@ class MempoolSnapshot:
     """Of all that waits."""
     border_feerates_kvb: list[int] | None = None
     """The lowest rate in each of the next blocks that would be full, at most 8."""
+    node_estimates_kvb: list[int | None] | None = None
+    """What the node itself advises (`estimatesmartfee`) for confirmation within 2, 6 and 144 blocks; None where it has
+    no data, or was not asked."""
 
     @property
     def snapshot_id(self) -> str:
         """Its content's digest."""
-        return digest(asdict(self))
+        return digest(self.as_dict())
+
+    def as_dict(self) -> dict[str, Json]:
+        """Its fields; without the node's estimates where it was not asked, as before they were."""
+        values = asdict(self)
+        if self.node_estimates_kvb is None:
+            del values["node_estimates_kvb"]
+        return values
 
     @property
     def blocks_to_clear(self) -> float | None:
@@ -85,7 +96,7 @@ class MempoolSnapshot:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Json]) -> MempoolSnapshot:
-        """The snapshot that `asdict` gave. Raises TypeError for unknown or missing fields."""
+        """The snapshot that `as_dict` gave. Raises TypeError for unknown or missing fields."""
         next_block = values["next_block"]
         return cls(**{**values, "next_block": None if next_block is None else NextBlock(**next_block)})
 
@@ -215,7 +226,8 @@ class BlockFacts:
     large_coins: list[dict[str, Json]] | None
     """The ten largest coins spent, from 100 BTC up: txid of the spender, value, age_blocks (None unknown)."""
     large_transfers: list[dict[str, Json]] | None
-    """Transactions that moved 100 BTC and more to other scripts than they spent: txid, moved, change, fee."""
+    """Transactions that moved 100 BTC and more to other scripts than they spent: txid, moved, change, fee, and the
+    numbers of inputs and outputs."""
     labels_version: str
     facts_version: int = FACTS_VERSION
     simulated: bool = False
@@ -235,7 +247,9 @@ class BlockFacts:
 class EntityFlow:
     """What one transaction, or a block, did to one entity. Sat; see facts/flows.py for the terms."""
 
-    AMOUNTS: ClassVar[tuple[str, ...]] = ("spent", "received", "fee", "arrived", "left")
+    SUMMED: ClassVar[tuple[str, ...]] = (
+        "spent", "received", "fee", "arrived", "left", "left_least", "payments", "returned",
+    )  # fmt: skip
 
     spent: int
     received: int
@@ -246,15 +260,20 @@ class EntityFlow:
     """Other inputs or outputs of the transaction may be this entity's too: no flow is claimed."""
     uncertain_value: int = 0
     """Of a block: what such transactions moved of it, in none of the amounts."""
+    left_least: int = 0
+    """What left it even if the largest output that nobody is known to own is its change."""
+    payments: int = 0
+    """Transactions of two outputs and more that it alone paid for, and that paid somebody else."""
+    returned: int = 0
+    """Of those, the ones that brought change back to a labelled script."""
 
     def amounts(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.AMOUNTS}
+        return {name: getattr(self, name) for name in self.SUMMED}
 
     @classmethod
     def of(cls, sums: Mapping[str, int]) -> EntityFlow:
         """From sums of `amounts`, and of `uncertain_value`; what is missing is 0."""
-        spent, received, fee, arrived, left = (sums.get(name, 0) for name in cls.AMOUNTS)
-        return cls(spent, received, fee, arrived, left, uncertain_value=sums.get("uncertain_value", 0))
+        return cls(**{name: sums.get(name, 0) for name in (*cls.SUMMED, "uncertain_value")})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +288,8 @@ class Transfer:
     value_out: int
     fee: int
     entities: dict[str, EntityFlow]
+    coinbase_value: int | None = None
+    """Of what it spends, the sat that coinbases made; None where the source does not tell which those are."""
 
     @property
     def size(self) -> int:
@@ -276,7 +297,10 @@ class Transfer:
         return max(max(flow.left, flow.arrived, min(flow.spent, flow.received)) for flow in self.entities.values())
 
 
-@dataclass(frozen=True, slots=True)
+OF_TRANSFER = tuple(f.name for f in fields(Transfer) if f.name != "entities")
+
+
+@dataclass(frozen=True)
 class BlockFlows:
     """Flows of one block under one label set. The coinbase's outputs are received, but in neither `value_`."""
 
@@ -290,8 +314,35 @@ class BlockFlows:
     entities: dict[str, EntityFlow]
     between: list[list[Json]]
     """[from, to, sat], `unknown` for nobody's."""
+    kinds: dict[str, list[int]]
+    """Kind of entity -> [arrived, left]: what crossed the border of all entities of the kind together."""
     transfers: list[Transfer]
     """Largest first."""
+
+    @property
+    def share(self) -> float | None:
+        """The part of the value spent that carries a label, None where nothing was spent."""
+        return round(self.value_in_labelled / self.value_in, 6) if self.value_in else None
+
+    def sums(self, most_transfers: int = 0) -> BlockFlows:
+        """Without its transfers, but for the largest."""
+        return replace(self, transfers=self.transfers[:most_transfers])
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all of it."""
+        plain = {**vars(self), "entities": {who: vars(flow) for who, flow in self.entities.items()}}
+        transfers = [
+            [*(getattr(one, name) for name in OF_TRANSFER), {who: vars(flow) for who, flow in one.entities.items()}]
+            for one in self.transfers
+        ]
+        return digest({**plain, "transfers": transfers})
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Json]) -> BlockFlows:
+        """The sums of what `asdict` gave. Raises TypeError for unknown or missing fields."""
+        entities = {name: EntityFlow(**flow) for name, flow in values["entities"].items()}
+        return cls(**{**values, "entities": entities, "transfers": []})
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +383,31 @@ class Signal:
         """All that replaying the recorded inputs must give again, to the byte."""
         passing = {"correlation_id", "recorded_at", "processed", "processed_at"}
         return {k: v for k, v in asdict(self).items() if k not in passing}
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a method expects of a later block, said before that block. Feerates in integer sat/kvB."""
+
+    method: str
+    """`utxoiq`, or one it is measured against: `naive`, `rolling_median`, `ses`, `node`."""
+    horizon: Literal["next_block", "1h", "24h"]
+    block_hash: str
+    """The block after which it was said."""
+    target_height: int
+    """Whose median package feerate is meant."""
+    value_kvb: int
+    low_kvb: int | None
+    high_kvb: int | None
+    """Ends of an interval meant to hold in 80 % of cases; None for methods that give none."""
+    cases: int
+    """Settled forecasts that the interval rests on."""
+    model_version: str
+
+    @property
+    def forecast_id(self) -> str:
+        """Derived: the same work twice gives the same one."""
+        return str(uuid5(NAMESPACE, canonical_json(["forecast", *asdict(self).values()])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +455,9 @@ class BlockRecord:
     correlation_id: str
     audit: dict[str, Json] | None = None
     """What `block.mempool` had foretold, beside what was mined."""
+    flows: BlockFlows | None = None
+    """None where what the block spent is unknown."""
+    forecasts: tuple[Forecast, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +482,7 @@ class PipelineResult:
     timing_metrics: dict[str, float]
     """signal_generation_ms, signal_persistence_ms, total_duration_ms."""
     insights: list[Insight] = field(default_factory=list)
+    forecasts: list[Forecast] = field(default_factory=list)
     error: str | None = None
     failure: UtxoiqError | None = None
     """What was raised, where it was not the store that failed."""

@@ -6,20 +6,18 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from utxoiq.chain.network import NETWORKS, Network
+from utxoiq.chain.network import NETWORKS
 from utxoiq.config import ConfigurationModule, Reload, Settings, changes_between
-from utxoiq.entities.labels import labels_for
 from utxoiq.errors import ConfigError, LabelError, StoreError
 from utxoiq.insights.generator import InsightGenerator
 from utxoiq.observability import MonitoringModule, configure_logging
 from utxoiq.persistence import SignalPersistenceModule, open_store
 from utxoiq.pipeline import PipelineOrchestrator
+from utxoiq.pipeline.label_watch import LabelWatch
 from utxoiq.pipeline.mempool_watch import MempoolWatch
 from utxoiq.pipeline.monitor import BlockMonitor
 from utxoiq.processors.discovery import discover
@@ -29,12 +27,13 @@ from utxoiq.sources.node.source import NodeSource
 from utxoiq.web.health import health_app, listen_at, serve
 
 if TYPE_CHECKING:
-    from utxoiq.entities.labels import LabelSet
     from utxoiq.models import MempoolSnapshot
 
 log = logging.getLogger(__name__)
 
 HOUSEKEEPING_SECONDS = 60.0
+LABELS_SECONDS = 5.0
+"""How often the label file is looked at."""
 COMMIT_RETRIES = 3
 SWAPPABLE = ("processors", "labels", "mempool", "node", "esplora", "log")
 """Settings that take effect while running; the others at the next start."""
@@ -74,15 +73,16 @@ class Service:
             built.callback(source.close)
             self.store = open_store(settings.db)
             built.callback(self.store.close)
-            labels = _labels_of(settings, self.store.network)
+            self.labels = self._label_watch(settings)
             processors = discover(settings.processor_configs())
             self.monitoring = MonitoringModule(
                 settings.metrics.project_id, settings.metrics.enabled, otlp_endpoint=settings.metrics.otlp_endpoint
             )
             built.pop_all()
+        self.persistence = SignalPersistenceModule(store=self.store)
         self.orchestrator = PipelineOrchestrator(
-            processors, SignalPersistenceModule(store=self.store), self.monitoring,
-            insight_generator=InsightGenerator(), labels=labels, commit_retries=COMMIT_RETRIES,
+            processors, self.persistence, self.monitoring, insight_generator=InsightGenerator(), labels=self.labels,
+            commit_retries=COMMIT_RETRIES,
         )  # fmt: skip
         self.mempool = MempoolWatch(
             self._snapshot, self.store, self.monitoring, lambda: self.settings.mempool.interval_seconds
@@ -122,7 +122,7 @@ class Service:
     def _work(self) -> list[Any]:
         doorbell = Announcements(self.monitor.ring, self.monitoring.emit_zmq_metric)
         work = [self.monitor.run(), doorbell.keep_listening(self._announced_at), self._watch_settings()]
-        work += [self.mempool.run(), self._keep_house()]
+        work += [self.mempool.run(), self._keep_house(), self._watch_labels()]
         if self._listening:
             work.append(serve(health_app(self.status, self.monitoring.metrics_text), self._listening))
         return work
@@ -142,6 +142,19 @@ class Service:
         if setting == "auto":
             return self.monitor.source.announced_at()
         return set() if setting == "off" else {setting}
+
+    # Labels
+
+    def _label_watch(self, settings: Settings) -> LabelWatch:
+        """Of the network that is known already, if one is. Raises LabelError."""
+        known = settings.network or self.store.network
+        return LabelWatch(settings.labels, NETWORKS[known] if known else None)
+
+    async def _watch_labels(self) -> None:
+        while True:
+            if await self.labels.look():
+                self.monitor.ring()
+            await asyncio.sleep(LABELS_SECONDS)
 
     # Settings
 
@@ -165,6 +178,8 @@ class Service:
 
     def _between_blocks(self) -> None:
         """Swap in what was read since, whole, or not at all."""
+        if self.labels.swap():
+            self.persistence.forget()  # `entities import` may have restated the past
         settings = self.configuration.settings
         if settings in (self.settings, self._refused):
             return
@@ -189,10 +204,12 @@ class Service:
     def _apply(self, settings: Settings, names: set[str]) -> None:
         """Build what can be refused first, then swap. Raises ConfigError, LabelError, StoreError."""
         processors = discover(settings.processor_configs())
-        labels = _labels_of(settings, self.store.network) if "labels" in names else None
+        labels = self._label_watch(settings) if "labels" in names else None
         source = source_of(settings) if names & {"node", "esplora"} else None
         if labels is not None:
+            self.labels = labels
             self.orchestrator.use_labels(labels)
+            self.persistence.forget()
         if source is not None:
             old = self.monitor.source
             self.monitor.use(source, _poll_of(settings))
@@ -223,12 +240,3 @@ class Service:
 
 def _poll_of(settings: Settings) -> float:
     return settings.node.poll_seconds if settings.node.url else settings.esplora.poll_seconds
-
-
-def _labels_of(settings: Settings, network: str | None) -> Callable[[Network], LabelSet]:
-    """The labels of each network, read once; those of the network we know already. Raises LabelError."""
-    read = cache(lambda network: labels_for(network, settings.labels))
-    known = settings.network or network
-    if known:
-        read(NETWORKS[known])
-    return read

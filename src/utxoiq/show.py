@@ -75,14 +75,75 @@ def insight_feed(rows: Sequence[dict[str, Any]], empty: str) -> None:
 
 def signal_table(rows: Sequence[dict[str, Any]], empty: str) -> None:
     """Signals as a table."""
-    table = _table("height", "time", "type", "kind", "subject", "confidence", "signal")
+    table = _table("height", "time", "type", "kind", "subject", "confidence", "labelled", "signal")
+    made_up = [row for row in rows if row["simulated"]]
     for row in rows:
-        mark = "SIMULATED " if row["simulated"] else ""
+        mark = "SIMULATED " if made_up and len(made_up) < len(rows) and row["simulated"] else ""
         table.add_row(
-            _known(row["block_height"]), utc(row["created_at"]), row["signal_type"], mark + row["kind"],
-            Text(_short(row["subject"])), f"{row['confidence']:.3f}", row["signal_id"],
+            _known(row["block_height"]), utc(row["created_at"])[:16].replace("T", " "), row["signal_type"],
+            mark + row["kind"], Text(_short(row["subject"])), f"{row['confidence']:.3f}", _labelled(row["metadata"]),
+            row["signal_id"][:8],
         )  # fmt: skip
+    if made_up and len(made_up) == len(rows):
+        Console().print(BANNER)
     Console().print(table if rows else empty)
+    if any(_labelled(row["metadata"]) for row in rows):
+        Console().print("[dim]labelled: of the amount, whose other side is known / of all the block spent[/]")
+
+
+def _labelled(metadata: dict[str, Any]) -> str:
+    """What is known behind a signal on an entity: of its amount and of the block; empty where it names none."""
+    if "block_attributed_share" not in metadata:
+        return ""
+    shares = (metadata.get(name) for name in ("attributed_share", "block_attributed_share"))
+    return " / ".join("unknown" if share is None else f"{share:.0%}" for share in shares)
+
+
+def forecast_report(scores: Sequence[dict[str, Any]], newest: Sequence[dict[str, Any]], blocks: int) -> None:
+    """The scoreboard of forecasts, and the newest of ours."""
+    console = Console()
+    if not newest:
+        console.print("No forecasts: they need the feerates of some 150 blocks before.")
+        return
+    table = _table("horizon", "method", "settled", "MAE sat/vB", "ours", "MAPE", "interval score", "in 80 %")
+    for row in scores:
+        figures = (row["mae"], row["ours_mae"], row["mape"], row["interval_score"], row["coverage80"])
+        forms = ("{:.3f}", "{:.3f}", "{:.1%}", "{:.3f}", "{:.1%}")
+        cells = ("" if value is None else form.format(value) for form, value in zip(forms, figures, strict=True))
+        table.add_row(row["horizon"], row["method"], f"{row['n']:,}", *cells)
+    console.print(table if scores else "None of their blocks has come yet.")
+    height = newest[0]["block_height"]
+    console.print(f"\n[bold]Forecast after block {height:,}[/]")
+    ahead = _table("horizon", "block", "sat/vB", "80 % interval", "cases")
+    for row in sorted(newest, key=lambda row: row["target_height"]):
+        if row["method"] == "utxoiq" and row["block_height"] == height:
+            interval = f"{sat_per_vb(row['low_kvb'])} to {sat_per_vb(row['high_kvb'])}"
+            ahead.add_row(
+                row["horizon"], f"{row['target_height']:,}", sat_per_vb(row["value_kvb"]), interval, f"{row['cases']:,}"
+            )
+    console.print(ahead)
+    console.print(f"[dim]over the forecasts of the last {blocks:,} blocks[/]")
+
+
+def import_report(report: dict[str, Any]) -> None:
+    """What an import did to the labels and to the signals that rest on them."""
+    console = Console()
+    console.print(f"labels {report['labels_version']}, were {report['labels_version_before']}")
+    for name in ("addresses_added", "addresses_withdrawn", "addresses_moved"):
+        console.print(f"  {report[name]:,} {name.replace('_', ' ')}")
+    for reason, told in report["left_out"].items():
+        console.print(
+            f"  left out: {told['count']:,}, {escape(reason)}, such as {escape(told['first'])}", soft_wrap=True
+        )
+    for address, first, other in report["conflicts"]:
+        console.print(f"  two owners, so none counts: {address}, {escape(first)} and {escape(other)}", soft_wrap=True)
+    if "affected" not in report:
+        return
+    table = _table("height", "kind", "subject", "what became of it", "signal", "superseded by")
+    for row in report["affected"]:
+        table.add_row(_known(row["block_height"]), row["kind"], Text(_short(row["subject"])), row["outcome"],
+                      row["signal_id"], row["superseded_by"] or "")  # fmt: skip
+    console.print(table if report["affected"] else "No signal rests on what changed.")
 
 
 def facts_table(rows: Iterable[dict[str, Any]]) -> None:
@@ -99,14 +160,23 @@ def facts_table(rows: Iterable[dict[str, Any]]) -> None:
 
 
 def entity_table(rows: Sequence[dict[str, Any]]) -> None:
-    """Entities, with how many addresses and tags are known of each."""
-    table = _table("id", "name", "kind", "ticker", "addresses", "tags", "newest evidence")
+    """Entities, with how many addresses and tags are known of each, and where nothing can be seen of one."""
+    table = _table("id", "name", "kind", "ticker", "addresses", "contested", "tags", "newest evidence", "note")
     for row in rows:
+        counts = (f"{row[name]:,}" if row[name] else "" for name in ("addresses", "conflicts", "tags"))
         table.add_row(
-            row["id"], Text(row["name"]), row["kind"], row["ticker"] or "", str(row["addresses"]), str(row["tags"]),
+            row["id"],
+            Text(row["name"]),
+            row["kind"],
+            row["ticker"] or "",
+            *counts,
             row["as_of"] or "",
-        )  # fmt: skip
+            row["note"] or "",
+        )
     Console().print(table)
+    unseen = sum(not row["addresses"] for row in rows)
+    version = f"; labels {rows[0]['labels_version']}" if rows else ""
+    Console().print(f"[dim]{len(rows)} entities, of {unseen} of them no address is known{version}[/]", soft_wrap=True)
 
 
 def flow_table(rows: Iterable[dict[str, Any]]) -> None:
@@ -134,7 +204,11 @@ def coverage_table(rows: Sequence[dict[str, Any]]) -> None:
         shares = ("unknown" if row[s] is None else f"{row[s]:.2%}" for s in ("share_spent", "share_received"))
         counts = (f"{row[name]:,}" for name in ("entities", "with_address", "addresses"))
         table.add_row(row["kind"], *counts, *shares, f"{row['blocks']:,}")
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row["note"]:
+            console.print(f"[dim]{row['kind']}: {row['note']}[/]", soft_wrap=True)
 
 
 def mempool_report(

@@ -1,21 +1,17 @@
-"""Label files: the packaged one against the list it was made from, and what is refused in any."""
+"""Label sets as they are read and shown, and what is refused in a label file."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections import Counter
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from utxoiq.chain.address import address_of, script_of
+from utxoiq.chain.address import script_of
 from utxoiq.chain.network import NETWORKS
 from utxoiq.entities.labels import LabelSet, labels_for, packaged_labels, read_labels, summaries
-from utxoiq.errors import ConfigError, DecodeError, LabelError
-from utxoiq.units import COIN
+from utxoiq.errors import ConfigError, LabelError
 
 MAIN, REGTEST = NETWORKS["main"], NETWORKS["regtest"]
 GENESIS = "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"
@@ -32,100 +28,21 @@ def read(*rows: dict[str, Any]) -> LabelSet:
     return read_labels("\n".join(map(json.dumps, rows)), MAIN, "mine.jsonl")
 
 
-def entities_csv(shared: Path) -> list[dict[str, str]]:
-    with (shared / "entities/entities.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-# ---------------------------------------------------------------------------------------------- the packaged labels
-
-
-def test_every_packaged_address_is_an_address_and_finds_its_owner() -> None:
-    """Read and shown again it is the same text; its script belongs to the one entity it is listed under."""
-    labels, seen = packaged_labels(), 0
-    for entity in labels.entities.values():
-        for address in entity.addresses:
-            script = script_of(address, MAIN)
-            assert address_of(script, MAIN) == address
-            assert labels.owner_of(script) is entity
-            seen += 1
-    assert seen == 2287
-    assert labels.conflicts == []
-
-
-def test_a_typing_error_in_any_packaged_address_is_noticed() -> None:
-    """One wrong character in any of them and the file would be refused: none stands there unchecked."""
-    for entity in packaged_labels().entities.values():
-        for address in entity.addresses:
-            at = len(address) * 2 // 3
-            wrong = address[:at] + ("q" if address[at] != "q" else "p") + address[at + 1 :]
-            with pytest.raises(DecodeError):
-                script_of(wrong, MAIN)
-
-
-def test_the_packaged_labels_are_the_collected_ones(shared: Path) -> None:
-    """Every (entity, address) with its source, confidence and date, and every tag of a pool, and no other."""
-    rows = entities_csv(shared)
-    labels = packaged_labels()
-    ours = {
-        (entity.id, address): (label.source, label.confidence, label.as_of)
-        for entity in labels.entities.values()
-        for label in entity.labels
-        for address in label.addresses
-    }
-    theirs = {
-        (row["entity_id"], row["address"]): (row["label_source"], row["confidence"], row["as_of"])
-        for row in rows
-        if row["address"]
-    }
-    assert ours == theirs
-    tags = {(pool.id, tag) for pool in labels.of_kind("mining_pool") for tag in pool.tags}
-    column = "tag_regex_or_coinbase_tag"
-    pools = (row for row in rows if row["entity_type"] == "mining_pool")
-    assert tags == {(row["entity_id"], row[column]) for row in pools if row[column]}
-
-
-def test_the_packaged_entities_are_the_collected_ones(shared: Path) -> None:
-    """The same ids with the same names, kinds and tickers; holdings are the listed BTC in satoshis, with a date."""
-    rows, entities = entities_csv(shared), packaged_labels().entities
-    assert set(entities) == {row["entity_id"] for row in rows}
-    for row in rows:
-        entity = entities[row["entity_id"]]
-        assert entity.kind == row["entity_type"]
-        assert entity.ticker == (row["ticker"] or None)
-        if row["known_holdings_btc"]:
-            assert entity.known_holdings is not None
-            assert entity.known_holdings["sat"] == Decimal(row["known_holdings_btc"]) * COIN
-            assert entity.known_holdings["as_of"] == row["as_of"]
-        else:
-            assert entity.known_holdings is None
-    names = {(row["entity_id"], row["entity_name"]) for row in rows}
-    assert {(entity.id, entity.name) for entity in entities.values()} <= names
-
-
-def test_kinds_of_packaged_entities() -> None:
-    """How many of each there are."""
-    kinds = Counter(entity.kind for entity in packaged_labels().entities.values())
-    assert kinds == {"mining_pool": 168, "exchange": 147, "treasury": 43, "etf": 2, "government": 2}
-    assert len(packaged_labels().of_kind("treasury")) == 43
-
-
-def test_tags_are_literal_and_of_pools() -> None:
-    """What is looked for in coinbases is text that pools write there: no pattern, nothing empty."""
-    for entity in packaged_labels().entities.values():
-        assert not entity.tags or entity.kind == "mining_pool", entity.id
-        assert all(tag.strip() for tag in entity.tags)
-
-
 def test_summaries_are_rows_for_a_table() -> None:
     """One row an entity in the order of the file, by kind if asked; an unknown kind is wrong use."""
     labels = packaged_labels()
     rows = summaries(labels)
     assert [row["id"] for row in rows] == list(labels.entities)
-    assert sum(row["addresses"] for row in rows) == 2287
+    assert sum(row["addresses"] for row in rows) == 43_960
     assert {row["labels_version"] for row in rows} == {labels.version}
     assert [row["id"] for row in summaries(labels, "etf")] == ["21co", "bitwise-bitb"]
     assert json.loads(json.dumps(rows)) == rows
+    by_id = {row["id"]: row for row in rows}
+    assert sum(row["conflicts"] for row in rows) == 13
+    assert by_id["pool-canoe"]["conflicts"] == 2
+    assert by_id["pool-antpool"]["note"] is None
+    assert by_id["pool-emzy"]["note"] == "known by its coinbase tag only"
+    assert by_id["treasury-mstr"]["note"] == "no address is published: what it moves can't be seen"
     with pytest.raises(ConfigError, match="unknown kind 'bank': one of exchange, mining_pool"):
         summaries(labels, "bank")
 

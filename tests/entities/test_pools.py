@@ -178,12 +178,12 @@ def test_every_packaged_tag_alone_finds_its_pool() -> None:
 
 
 def test_every_packaged_payout_address_finds_its_pool() -> None:
-    """Each address of each pool, paid alone."""
+    """Each address of each pool, paid alone; but for the few that two pools are said to have."""
     labels, seen = packaged_labels(), 0
+    contested = {address for address, *_ in labels.conflicts}
     for pool in labels.of_kind("mining_pool"):
         for address in pool.addresses:
             attribution = attribute(coinbase(b"", script_of(address, MAIN)), labels)
-            assert attribution is not None
-            assert (attribution.pool, attribution.by) == (pool, "payout_address")
+            assert attribution == (None if address in contested else (pool, "payout_address"))
             seen += 1
-    assert seen > 200
+    assert seen > 37_000

@@ -325,7 +325,10 @@ def recounted(known: Known) -> list[dict[str, Any]]:
         change = sum(int(block.outputs.value[row]) for row in made if block.outputs.script(row) in own)
         fee = sum(int(spent.outputs.value[row]) for row in range(first_in[t], first_in[t + 1])) - total
         if total - change >= 100 * COIN:
-            found.append({"txid": str(block.txid(t)), "moved": total - change, "change": change, "fee": fee})
+            found.append(
+                {"txid": str(block.txid(t)), "moved": total - change, "change": change, "fee": fee,
+                 "inputs": first_in[t + 1] - first_in[t], "outputs": len(made)}
+            )  # fmt: skip
     return sorted(found, key=lambda one: -one["moved"])
 
 

@@ -33,6 +33,7 @@ from utxoiq.models import BlockData, BlockFlows, EntityFlow, Transfer
 RUN = "regtest_core31"
 MAIN = NETWORKS["main"]
 NOBODY = None
+SUMS = ("spent", "received", "fee", "arrived", "left", "left_least", "payments", "returned")
 Owner = str | None
 Plain = dict[str, Any]
 
@@ -45,6 +46,7 @@ class Put(NamedTuple):
 
     sat: int
     script: bytes
+    is_coinbase: bool | None = None
 
 
 class PlainTx(NamedTuple):
@@ -63,7 +65,7 @@ def plainly(raw: bytes, *, rest: bytes | None = None, undo: bytes | None = None)
     coins = read_spenttxouts(rest, counts) if rest is not None else read_undo(undo or b"\0", counts)[0]
     return [
         PlainTx(
-            sha256d(tx.stripped)[::-1].hex(), [Put(coin.value, coin.script) for coin in row],
+            sha256d(tx.stripped)[::-1].hex(), [Put(coin.value, coin.script, coin.is_coinbase) for coin in row],
             [Put(*output) for output in tx.outputs], n == 0,
         )
         for n, (tx, row) in enumerate(zip(found, [[], *coins], strict=True))
@@ -111,9 +113,14 @@ def recounted_transfer(tx: PlainTx, owners: dict[bytes, str], shares: dict[str, 
         share = (shares or {}).get(entity, int(exact))
         assert abs(share - exact) < 1, entity
         had, has = spent - share, received
+        left = had - has if had > has else 0
+        unknown = [put.sat for put in tx.outs if put.script not in owners]
+        pays = senders == {entity} and pattern in ("payment", "batch") and len(tx.outs) >= 2
         flows[entity] = {
             "spent": spent, "received": received, "fee": share,
-            "arrived": has - had if has > had else 0, "left": had - has if had > has else 0,
+            "arrived": has - had if has > had else 0, "left": left,
+            "left_least": left if received else max(left - max(unknown, default=0), 0),
+            "payments": 1 if pays else 0, "returned": 1 if pays and received else 0,
             "uncertain": pattern == "coinjoin" or (spent > 0 and NOBODY in senders), "uncertain_value": 0,
         }  # fmt: skip
     if not flows:
@@ -121,7 +128,12 @@ def recounted_transfer(tx: PlainTx, owners: dict[bytes, str], shares: dict[str, 
     return {
         "txid": tx.txid, "pattern": pattern, "inputs": len(tx.ins), "outputs": len(tx.outs), "value_in": value_in,
         "value_out": value_out, "fee": fee, "entities": flows,
+        "coinbase_value": sum(put.sat for put in tx.ins if put.is_coinbase) if knows_coinbases(tx) else None,
     }  # fmt: skip
+
+
+def knows_coinbases(tx: PlainTx) -> bool:
+    return all(put.is_coinbase is not None for put in tx.ins)
 
 
 def size(transfer: Plain) -> int:
@@ -133,12 +145,12 @@ def recounted_entities(transfers: Sequence[Plain]) -> Plain:
     found: Plain = {}
     for transfer in transfers:
         for entity, flow in transfer["entities"].items():
-            empty = dict.fromkeys(("spent", "received", "fee", "arrived", "left", "uncertain_value"), 0)
+            empty = dict.fromkeys((*SUMS, "uncertain_value"), 0)
             sums = found.setdefault(entity, {**empty, "uncertain": False})
             if flow["uncertain"]:
                 sums["uncertain_value"] += max(flow["spent"], flow["received"])
             else:
-                for name in ("spent", "received", "fee", "arrived", "left"):
+                for name in SUMS:
                     sums[name] += flow[name]
     return found
 
@@ -186,7 +198,20 @@ def check(flows: BlockFlows | None, transactions: Sequence[PlainTx], labels: Lab
     for found, puts in ((flows.value_in_labelled, ins), (flows.value_out_labelled, outs)):
         assert found == sum(put.sat for put in puts if put.script in owners)
     check_between(flows.between, transfers)
+    check_kinds(flows, labels)
     return len(transfers)
+
+
+def check_kinds(flows: BlockFlows, labels: LabelSet) -> None:
+    """What crosses the border of a kind, recounted from who passed what to whom."""
+    kind_of = {entity.id: str(entity.kind) for entity in labels.entities.values()}
+    for kind in {*kind_of.values(), *flows.kinds}:
+        arrived = left = 0
+        for sender, receiver, sat in flows.between:
+            if kind_of.get(sender) != kind_of.get(receiver):
+                arrived += sat if kind_of.get(receiver) == kind else 0
+                left += sat if kind_of.get(sender) == kind else 0
+        assert flows.kinds.get(kind, [0, 0]) == [arrived, left]
 
 
 def check_between(between: list[list[Any]], transfers: Sequence[Plain]) -> None:
@@ -439,7 +464,9 @@ def flows_of(ins: Side, outs: Side) -> tuple[Transfer, BlockFlows]:
 def test_a_payment_with_change() -> None:
     transfer, flows = flows_of([(100, A)], [(30, B), (60, A2)])
     assert transfer.pattern == "payment"
-    assert transfer.entities == {"a": EntityFlow(100, 60, 10, 0, 30), "b": EntityFlow(0, 30, 0, 30, 0)}
+    assert transfer.entities == {
+        "a": EntityFlow(100, 60, 10, 0, 30, left_least=30, payments=1, returned=1), "b": EntityFlow(0, 30, 0, 30, 0),
+    }  # fmt: skip
     assert (transfer.size, flows.between) == (60, [["a", "b", 30]])
 
 
@@ -458,10 +485,24 @@ def test_a_script_of_two_owners_is_nobodys() -> None:
     assert flows.between == [["a", "unknown", 90]]
 
 
+def test_what_left_at_least() -> None:
+    """Without change to a labelled script, the largest output of nobody's may be it; with such change it is none."""
+    (payment, _), (returned, _) = flows_of([(100, A)], [(30, X), (60, X)]), flows_of([(100, A)], [(30, X), (60, A2)])
+    assert (payment.entities["a"].left, payment.entities["a"].left_least) == (90, 30)
+    assert (returned.entities["a"].left, returned.entities["a"].left_least) == (30, 30)
+    (to_known, _), (swept, _) = flows_of([(100, A)], [(30, X), (60, B)]), flows_of([(100, A)], [(90, X)])
+    assert (to_known.entities["a"].left, to_known.entities["a"].left_least) == (90, 60)
+    assert (swept.entities["a"].left, swept.entities["a"].left_least) == (90, 0)
+    assert [one.entities["a"].payments for one in (payment, returned, to_known, swept)] == [1, 1, 1, 0]
+    assert [one.entities["a"].returned for one in (payment, returned, to_known, swept)] == [0, 1, 0, 0]
+
+
 def test_beside_inputs_of_nobody_it_is_uncertain() -> None:
     """For the sender; what another entity receives arrived, from nobody can tell whom."""
     transfer, flows = flows_of([(60, A), (40, X)], [(50, B), (45, A)])
-    assert transfer.entities == {"a": EntityFlow(60, 45, 3, 0, 12, uncertain=True), "b": EntityFlow(0, 50, 0, 50, 0)}
+    assert transfer.entities == {
+        "a": EntityFlow(60, 45, 3, 0, 12, uncertain=True, left_least=12), "b": EntityFlow(0, 50, 0, 50, 0),
+    }  # fmt: skip
     assert flows.between == [["unknown", "b", 50]]
     assert flows.entities["a"] == EntityFlow(0, 0, 0, 0, 0, uncertain_value=60)
 

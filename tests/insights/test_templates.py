@@ -13,6 +13,7 @@ import pytest
 
 from insights.test_checker import signals
 from processors.cases import KINDS as CASES
+from processors.cases import MADE as KINDS_IN_ORDER
 from utxoiq.entities.labels import packaged_labels
 from utxoiq.errors import InsightRefused
 from utxoiq.insights.checker import InsightContent
@@ -20,79 +21,63 @@ from utxoiq.insights.generator import InsightGenerator, Prompt, TemplateProvider
 from utxoiq.insights.slots import NAME_LIMIT, fill, names_in, prose_of, slots_of
 from utxoiq.insights.vocabulary import KINDS
 from utxoiq.models import Insight, Signal, canonical_json
+from utxoiq.processors.discovery import declared_kinds
 from utxoiq.units import MAX_MONEY
 
 every_kind = pytest.mark.parametrize("kind", CASES)
 LONGEST = max((entity.name for entity in packaged_labels().of_kind("mining_pool")), key=len)
 LARGE: dict[str, Any] = {
-    "feerate_kvb": 12_345_678_901,
-    "usual_feerate_kvb": 9_876_543_219,
-    "ratio": 1_234_567.8,
-    "window_blocks": 52_560,
-    "transactions": 16_384,
-    "most_before": 8191,
-    "usual_transactions": 4095,
-    "fee": MAX_MONEY - 1,
-    "unclaimed": MAX_MONEY - 1,
-    "claimed": MAX_MONEY - 1,
-    "entitled": MAX_MONEY - 1,
-    "subsidy": 156_250_001,
-    "subsidy_before": 312_500_002,
-    "share_of_fees": 0.9999,
+    "sat": MAX_MONEY - 1,
+    "sat/kvB": 12_345_678_901,
     "share": 0.9999,
-    "share_before": 0.9999,
-    "empty_before": 1576,
-    "seconds_after_parent": 86_399,
-    "blocks": 52_559,
-    "blocks_before": 52_559,
-    "recent_blocks": 52_560,
-    "pools_tested": 168,
-    "p_value": 1.23e-178,
-    "pool_name": "W" * 300,
-    "backlog_blocks": 98_765.4,
-    "usual_backlog_blocks": 98_765.4,
-    "waiting_transactions": 9_999_999,
-    "minfee_kvb": 99_999_999,
-    "relayfee_kvb": 99_999_999,
-    "seen_at": 4_294_967_295,
+    "seconds": 86_399,
+    "time": 4_294_967_295,
+    "blocks": 98_765.4,
+    "transactions": 16_384_000,
+    "entities": 99_999,
+    "pools": 168,
+    "inputs": 24_386,
+    "count": 9_999_999,
+    "ratio": 1_234_567.8,
+    "probability": 1.23e-178,
+    "height": 9_999_999,
+    "text": "W" * 300,
+    "horizon": "next_block",
 }
+"""The largest value of each unit that a signal may have; a year of blocks and more."""
 SMALL: dict[str, Any] = {
-    "feerate_kvb": 1,
-    "usual_feerate_kvb": 1,
-    "ratio": 0.01,
-    "window_blocks": 1,
-    "transactions": 1,
-    "most_before": 0,
-    "usual_transactions": 0,
-    "fee": 1,
-    "unclaimed": 1,
-    "claimed": 0,
-    "entitled": 1,
-    "subsidy": 0,
-    "subsidy_before": 1,
-    "share_of_fees": 0.5,
+    **dict.fromkeys(("sat", "sat/kvB", "seconds", "blocks", "transactions", "entities", "pools", "inputs", "count"), 1),
     "share": 0.0,
-    "share_before": 0.0,
-    "empty_before": 0,
-    "seconds_after_parent": 1,
-    "blocks": 0,
-    "blocks_before": 0,
-    "recent_blocks": 1,
-    "pools_tested": 1,
-    "p_value": 0.001,
-    "pool_name": "x",
-    "backlog_blocks": 0.0,
-    "usual_backlog_blocks": 0.0,
-    "waiting_transactions": 0,
-    "minfee_kvb": 1,
-    "relayfee_kvb": 0,
-    "seen_at": 1_231_006_505,
+    "time": 1_231_006_505,
+    "ratio": 0.01,
+    "probability": 0.001,
+    "height": 1,
+    "text": "x",
+    "horizon": "24h",
+}
+NONE: dict[str, Any] = {
+    **SMALL,
+    **dict.fromkeys(("sat", "sat/kvB", "seconds", "blocks", "transactions", "entities", "pools", "inputs", "count"), 0),
+    "ratio": 0.0,
+    "probability": 1.0,
+    "horizon": "1h",
 }
 
 
-def with_values(kind: str, values: dict[str, Any], **changes: Any) -> Signal:
-    """The signal of a kind's case, with these values in place of its own."""
-    signal = signals()[kind]
+def schema_of(signal: Signal) -> Any:
+    return declared_kinds()[signal.signal_type, signal.kind]
+
+
+def with_units(name: str, values: dict[str, Any], **changes: Any) -> Signal:
+    """The signal of a case, all it may hold, with the value of its unit each."""
+    signal = signals()[name]
+    metadata = {name: values.get(one.unit, signal.metadata.get(name)) for name, one in schema_of(signal).items()}
+    return replace(signal, metadata=metadata, **changes)
+
+
+def with_values(name: str, values: dict[str, Any], **changes: Any) -> Signal:
+    """The signal of a case, with these values in place of its own."""
+    signal = signals()[name]
     metadata = {name: values.get(name, value) for name, value in signal.metadata.items()}
     return replace(signal, metadata=metadata, **changes)
 
@@ -115,23 +100,90 @@ async def test_its_template_passes_the_check(kind: str) -> None:
 @pytest.mark.parametrize("height", [0, 999_999, 1_000_000, 9_999_999])
 async def test_it_passes_at_the_largest_values(kind: str, height: int) -> None:
     """All the money there is, a year of blocks, heights of the coming centuries, a name of 300 letters."""
-    insight = await insight_of(with_values(kind, LARGE, block_height=height, created_at=4_294_967_295))
+    insight = await insight_of(with_units(kind, LARGE, block_height=height, created_at=4_294_967_295))
     assert len(insight.headline) <= 80
 
 
 @every_kind
-async def test_it_passes_at_the_smallest_values(kind: str) -> None:
-    assert (await insight_of(with_values(kind, SMALL, block_height=1, created_at=1_231_006_505))).headline
+@pytest.mark.parametrize("values", [SMALL, NONE], ids=["one", "none"])
+async def test_it_passes_at_the_smallest_values(kind: str, values: dict[str, Any]) -> None:
+    """One of each, and none of each: nothing is left out of the text."""
+    insight = await insight_of(with_units(kind, values, block_height=1, created_at=1_231_006_505))
+    assert insight.headline
+    assert not re.search(r"  | [,.]", insight.headline + " " + insight.summary)
+
+
+@every_kind
+async def test_one_is_told_in_the_singular(kind: str) -> None:
+    """Of what is counted, one alone: a transaction of one output, a sum of one block. (Coins lie for years.)"""
+    insight = await insight_of(with_units(kind, SMALL, block_height=900_000))
+    plural = re.findall(
+        r"(?<![0-9,.])1 (?:outputs|inputs|blocks|transactions|pools|seconds)", insight.headline + insight.summary
+    )
+    assert plural == []
 
 
 @every_kind
 async def test_it_has_a_word_for_all_it_needs(kind: str) -> None:
     """Each slot of a template is one its processor fills; a calibrated confidence says nothing of calibration."""
     signal = signals()[kind]
-    text = KINDS[signal.signal_type, kind]
+    text = KINDS[signal.signal_type, signal.kind]
     assert set(names_in(text.headline) + names_in(text.summary)) <= set(slots_of(signal))
     content = await TemplateProvider().generate(Prompt(signal, slots_of(signal)))
     assert ("not calibrated" in content.confidence_explanation) is not signal.confidence_basis["calibrated"]
+
+
+@every_kind
+async def test_every_value_of_a_signal_is_a_slot(kind: str) -> None:
+    """But for lists; with the unit that its processor declares, so that no text need name one."""
+    signal = signals()[kind]
+    wanted = {
+        name for name, one in schema_of(signal).items() if one.unit != "list" and signal.metadata.get(name) is not None
+    }
+    slots = slots_of(signal)
+    assert set(slots) == wanted | {"height", "block_time", "confidence", "cases", "basis"}
+    ends = {"sat": " BTC", "sat/kvB": " sat/vB", "share": "%", "probability": "%", "time": " UTC",
+            "seconds": " seconds?",
+            "transactions": " transactions?", "blocks": " blocks?", "pools": " pools?", "inputs": " inputs?",
+            "entities": " entit(y|ies)", "height": "[0-9]", "count": "[0-9]", "ratio": "[0-9]"}  # fmt: skip
+    for name in wanted:
+        unit = schema_of(signal)[name].unit
+        assert re.search(ends.get(unit, "") + "$", slots[name]), (name, slots[name])
+
+
+MORE = [(name, signal_type, kind) for (signal_type, kind), name in zip(KINDS_IN_ORDER, CASES, strict=True)
+        if KINDS[signal_type, kind].more]  # fmt: skip
+
+
+def test_kinds_with_more_to_say() -> None:
+    """Holdings of treasuries, and new coins of pools."""
+    assert {signal_type for _, signal_type, _ in MORE} == {"miner", "treasury"}
+
+
+@pytest.mark.parametrize(("name", "signal_type", "kind"), MORE)
+async def test_the_last_sentence_is_there_where_all_of_it_is_known(name: str, signal_type: str, kind: str) -> None:
+    """One of its slots unknown, absent or None, and the text ends without it; it is never half said."""
+    signal, text = signals()[name], KINDS[signal_type, kind]  # type: ignore[index]
+    more = fill(text.more, slots_of(signal))
+    whole = (await insight_of(signal)).summary
+    assert whole.endswith(f" {more}")
+    for slot in names_in(text.more):
+        absent = {key: value for key, value in signal.metadata.items() if key != slot}
+        for metadata in (absent, {**absent, slot: None}):
+            short = (await insight_of(replace(signal, metadata=metadata))).summary
+            assert whole == f"{short} {more}"
+
+
+@pytest.mark.parametrize("kind", ["large_deposit", "net_inflow", "distribution", "exchange/internal_reshuffle"])
+async def test_every_labelled_entity_can_be_named(kind: str) -> None:
+    """All of the packaged labels, as the one it is about and as the other side: checked, and short enough. (A name that
+    is longer than 32 letters is cut.)"""
+    for entity in packaged_labels().entities.values():
+        names = {"entity_name": entity.name, "counterparty": entity.name}
+        insight = await insight_of(with_values(kind, {**names, "amount": MAX_MONEY - 1}))
+        assert slots_of(with_values(kind, names))["entity_name"] in insight.headline
+        assert entity.name[:NAME_LIMIT].strip() in insight.headline
+        assert len(insight.headline) <= 80
 
 
 @pytest.mark.parametrize("entity", packaged_labels().of_kind("mining_pool"), ids=lambda entity: entity.id)
@@ -181,6 +233,21 @@ async def test_a_hostile_name_stays_a_name(name: str) -> None:
     assert len(insight.headline) <= 80
 
 
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("kind", ["large_deposit", "net_outflow", "accumulation", "miner_distribution"])
+async def test_a_hostile_entity_stays_a_name(kind: str, name: str) -> None:
+    """A label is somebody's text, as the entity's own name and as its counterparty's."""
+    signal = with_values(kind, {"entity_name": name, "counterparty": name, "entity_id": name, "ticker": name})
+    insight, slots = await insight_of(signal), slots_of(signal)
+    text = KINDS[signal.signal_type, signal.kind]
+    for shown in (slots["entity_name"], slots.get("counterparty", "x")):
+        assert 1 <= len(shown) <= NAME_LIMIT
+        assert not [c for c in shown if c in "{}" or unicodedata.category(c)[0] == "C" or c in "\u2028\u2029"]
+    assert insight.headline == fill(text.headline, slots)
+    assert insight.summary.startswith(fill(text.summary, slots))
+    assert len(insight.headline) <= 80
+
+
 @pytest.mark.parametrize("name", ["", "\u202e", "{}", " \n "])
 async def test_a_name_of_nothing_is_not_told_as_nothing(name: str) -> None:
     """Where cleaning leaves no character, the text has no hole: it is refused, or says that it is unknown."""
@@ -219,12 +286,65 @@ def test_no_slot_is_filled_twice(basis: str) -> None:
         ("ratio", 1234.5, "1,234"),
         ("most_before", 12_345, "12,345"),
         ("pool_name", "  A   pool\n", "A pool"),
+        ("p_value", 0.0123456, "1.2%"),
+        ("p_value", 0.05, "5%"),
+        ("p_value", 0.00012, "0.012%"),
+        ("p_value", 1e-9, "less than 0.01%"),
+        ("p_value", 1.0, "100%"),
+        ("entities_tested", 1, "1 entity"),
+        ("entities_tested", 21, "21 entities"),
+        ("inputs", 1, "1 input"),
+        ("seconds_after_parent", -45, "-45 seconds"),
+        ("seen_at", 1_231_006_505, "2009-01-03 18:15:05 UTC"),
+        ("backlog_blocks", 1.0, "1.0 block"),
+        ("backlog_blocks", 30.5, "30.5 blocks"),
+        ("holdings_change", 16.6667, "1666.6%"),
+        ("historical_mean", -1234.5, "-1,234"),
     ],
 )
 def test_a_slot_shows_its_value_with_its_unit(name: str, value: Any, shown: str) -> None:
     """Amounts exactly; rates and shares cut, never rounded up; a share short of all is not shown as all."""
-    signal = replace(signals()["halving"], metadata={name: value})
+    signal_type, kind = next(key for key, schema in declared_kinds().items() if name in schema)
+    signal = replace(signals()["halving"], signal_type=signal_type, kind=kind, metadata={name: value})
     assert slots_of(signal)[name] == shown
+
+
+@pytest.mark.parametrize(("name", "value"), [("fee", 1), ("entity_name", "Borealis"), ("nothing", 7)])
+def test_what_a_kind_does_not_declare_is_no_slot(name: str, value: Any) -> None:
+    """Nobody knows its unit, so nobody may tell it."""
+    signal = replace(signals()["halving"], metadata={**signals()["halving"].metadata, name: value})
+    assert name not in slots_of(signal)
+    assert "subsidy" in slots_of(signal)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("subsidy", 1.5),
+        ("subsidy", "12"),
+        ("subsidy", True),
+        ("subsidy", [1]),
+        ("subsidy", None),
+        ("subsidy_before", {"a": 1}),
+    ],
+)
+async def test_a_value_of_another_type_is_no_slot(name: str, value: Any) -> None:
+    """Than its unit has: the text that needs it is refused, not made up."""
+    signal = with_values("halving", {name: value})
+    assert name not in slots_of(signal)
+    with pytest.raises(InsightRefused, match=f"no such slot: {name}"):
+        await insight_of(signal)
+
+
+@pytest.mark.parametrize(
+    ("horizon", "shown"), [("next_block", "the next block"), ("1h", "about an hour"), ("24h", "about a day")]
+)
+async def test_horizons_are_told_in_words(horizon: str, shown: str) -> None:
+    """An unknown one is not told at all."""
+    insight = await insight_of(with_values("feerate_rise", {"forecast_horizon": horizon}))
+    assert insight.headline.endswith(f" for {shown}")
+    with pytest.raises(InsightRefused, match="forecast_horizon"):
+        await insight_of(with_values("feerate_rise", {"forecast_horizon": "2h"}))
 
 
 def test_times_are_utc_and_unknown_values_are_no_slots() -> None:

@@ -14,12 +14,27 @@ from utxoiq.chain.block import decode_block, read_undo_spent
 from utxoiq.chain.network import NETWORKS
 from utxoiq.entities.labels import LabelSet
 from utxoiq.facts.compute import compute_facts
-from utxoiq.models import BlockData, BlockFacts, BlockRecord, Cursor, Insight, Signal, digest
+from utxoiq.history import Past
+from utxoiq.models import (
+    BlockData,
+    BlockFacts,
+    BlockFlows,
+    BlockRecord,
+    Cursor,
+    EntityFlow,
+    Forecast,
+    Insight,
+    Signal,
+    Transfer,
+    digest,
+)
 from utxoiq.simulation.economy import simulate
 
 NETWORK = NETWORKS["simulated"]
 NO_LABELS = LabelSet((), "none", NETWORK)
 TABLES = ("meta", "cursor", "blocks", "block_events", "facts", "signals", "signal_events", "insights", "insight_events")
+NEWER = ("flows", "forecasts")
+"""Tables of schema 3."""
 HISTORY = tuple(table for table in TABLES if table != "cursor")
 
 
@@ -55,6 +70,28 @@ def _facts(block_hash: str) -> BlockFacts:
 
 def facts_of(data: BlockData) -> BlockFacts:
     return _facts(str(data.block_hash))
+
+
+def past_of(*blocks: BlockData) -> list[Past]:
+    """What a store remembers of plain records of these."""
+    return [Past(facts_of(data)) for data in blocks]
+
+
+def flows_of(data: BlockData, sat: int = 7, transfers: int = 3, labels_version: str = "none") -> BlockFlows:
+    """Flows made by hand: an exchange received so much in each of some transactions."""
+    flow = EntityFlow(0, sat, 0, sat, 0)
+    each = [Transfer(f"{n:064x}", "payment", 1, 2, sat, sat, 0, {"exchange": flow}) for n in range(transfers)]
+    total = EntityFlow.of({name: transfers * value for name, value in flow.amounts().items()})
+    between, kinds = [["unknown", "exchange", transfers * sat]], {"exchange": [transfers * sat, 0]}
+    name = str(data.block_hash)
+    return BlockFlows(name, labels_version, 100, 0, 100, 50, {"exchange": total}, between, kinds, each)
+
+
+def forecast(data: BlockData, value: int = 2000, ahead: int = 1, method: str = "naive", **changes: Any) -> Forecast:
+    """One said after a block, of the block so many above it."""
+    horizon: Any = {1: "next_block", 6: "1h", 144: "24h"}.get(ahead, "next_block")
+    said = Forecast(method, horizon, str(data.block_hash), (data.height or 0) + ahead, value, None, None, 0, "test-1")
+    return replace(said, **changes)
 
 
 def signal(data: BlockData, value: Any = 1, kind: str = "seen", subject: str = "chain") -> Signal:

@@ -40,6 +40,11 @@ def all_rows(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     return rows(path, (*rows(path), *LIVE))
 
 
+def mempools(store: SqliteStore, block_hash: str, size: int) -> list[MempoolSnapshot | None]:
+    """Of the window that ends with a block."""
+    return [row.mempool for row in store.window(block_hash, size)]
+
+
 # Snapshots
 
 
@@ -61,7 +66,7 @@ def test_a_snapshot_comes_back_as_it_was(store: SqliteStore, changes: dict[str, 
     data = chain().trunk[0]
     taken = seen(data, **changes)
     store.connect(taken)
-    (back,) = store.mempools(str(data.block_hash), 1)
+    (back,) = mempools(store, str(data.block_hash), 1)
     assert back == taken.block.mempool
     assert back is not None
     assert taken.block.mempool is not None
@@ -91,7 +96,7 @@ def test_snapshots_no_block_was_mined_from_are_forgotten(store: SqliteStore, pat
     assert store.forget_snapshots(1 << 40) == 2
     assert len(rows(path, LIVE)["mempool_snapshots"]) == 1
     store.connect(record(second))
-    assert [one is None for one in store.mempools(str(second.block_hash), 9)] == [False, True]
+    assert [one is None for one in mempools(store, str(second.block_hash), 9)] == [False, True]
 
 
 # Blocks and the mempools they were mined from
@@ -104,13 +109,13 @@ def test_mempools_go_with_the_window(store: SqliteStore) -> None:
         store.connect(seen(data, transactions=i) if i % 3 else record(data))
     tip = str(trunk[-1].block_hash)
     for size in (1, 3, len(trunk), 99):
-        window, mempools = store.window(tip, size), store.mempools(tip, size)
-        assert len(window) == len(mempools) == min(size, len(trunk))
-        for facts, mempool in zip(window, mempools, strict=True):
-            place = [str(data.block_hash) for data in trunk].index(facts.blockhash)
-            assert (mempool and mempool.transactions) == (place if place % 3 else None)
-    assert store.mempools("00" * 32, 9) == []
-    assert store.mempools(tip, 0) == []
+        window = store.window(tip, size)
+        assert len(window) == min(size, len(trunk))
+        for row in window:
+            place = [str(data.block_hash) for data in trunk].index(row.facts.blockhash)
+            assert (row.mempool and row.mempool.transactions) == (place if place % 3 else None)
+    assert store.window("00" * 32, 9) == []
+    assert store.window(tip, 0) == []
 
 
 def test_mempools_follow_the_branch(store: SqliteStore) -> None:
@@ -124,7 +129,7 @@ def test_mempools_follow_the_branch(store: SqliteStore) -> None:
     for data in chain().winning:
         store.connect(seen(data, transactions=2))
     tips = [chain().winning[-1], chain().stale[-1]]
-    told = [{m.transactions for m in store.mempools(str(t.block_hash), 4) if m} for t in tips]
+    told = [{m.transactions for m in mempools(store, str(t.block_hash), 4) if m} for t in tips]
     assert told == [{2}, {1}]
 
 

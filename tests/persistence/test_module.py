@@ -11,7 +11,7 @@ from threading import Event, Thread
 
 import pytest
 
-from persistence.records import chain, facts_of, record, rows, signal, told
+from persistence.records import chain, past_of, record, rows, signal, told
 from utxoiq.models import Cursor, PersistenceResult
 from utxoiq.persistence import SignalPersistenceModule, SqliteStore, database, reads
 
@@ -107,7 +107,7 @@ async def test_a_locked_store_is_a_failed_result(path: Path, monkeypatch: pytest
         assert not result.success
         assert "locked" in str(result.error)
         assert len(reads.signals(store, 9)) == 1
-        assert await module.window(chain().trunk[0].block_hash, 5) == [facts_of(chain().trunk[0])]
+        assert (await module.window(chain().trunk[0].block_hash, 5)).rows == past_of(chain().trunk[0])
         other.execute("ROLLBACK")
         assert (await module.connect(record(chain().trunk[1]))).success
     finally:
@@ -131,13 +131,11 @@ async def test_the_window_follows_what_is_connected(module: SignalPersistenceMod
     """Block by block it is what the store would give, of any size asked for."""
     for size in (1, 3, 100):
         for i, data in enumerate(chain().trunk):
-            assert await module.window(data.prev_hash, size) == [
-                facts_of(d) for d in chain().trunk[max(0, i - size) : i]
-            ]
+            before = chain().trunk[max(0, i - size) : i]
+            assert (await module.window(data.prev_hash, size)).rows == past_of(*before)
             await module.connect(record(data))
-        assert await module.window(chain().trunk[-1].block_hash, size) == store.window(
-            str(chain().trunk[-1].block_hash), size
-        )
+        tip = chain().trunk[-1].block_hash
+        assert (await module.window(tip, size)).rows == store.window(str(tip), size)
         for data in reversed(chain().trunk):
             await module.disconnect(data.block_hash, "run")
 
@@ -152,7 +150,7 @@ async def test_the_window_after_a_reorg(module: SignalPersistenceModule) -> None
         await module.disconnect(data.block_hash, "run")
     for i, data in enumerate(winning):
         past = [*trunk, *winning[:i]][-4:]
-        assert await module.window(data.prev_hash, 4) == [facts_of(d) for d in past]
+        assert (await module.window(data.prev_hash, 4)).rows == past_of(*past)
         await module.connect(record(data))
 
 
@@ -161,15 +159,15 @@ async def test_a_window_may_grow(module: SignalPersistenceModule) -> None:
     for data in chain().trunk:
         await module.window(data.prev_hash, 3)
         await module.connect(record(data))
-    tip, wanted = chain().trunk[-1].block_hash, [facts_of(data) for data in chain().trunk]
-    assert await module.window(tip, 3) == wanted[-3:]
-    assert await module.window(tip, 100) == wanted
+    tip, wanted = chain().trunk[-1].block_hash, past_of(*chain().trunk)
+    assert (await module.window(tip, 3)).rows == wanted[-3:]
+    assert (await module.window(tip, 100)).rows == wanted
 
 
 async def test_a_window_of_nothing(module: SignalPersistenceModule) -> None:
     """No processor that looks back asks for 0 blocks, and gets none."""
     for data in chain().trunk:
-        assert await module.window(data.prev_hash, 0) == []
+        assert (await module.window(data.prev_hash, 0)).rows == []
         await module.connect(record(data))
 
 
@@ -181,8 +179,8 @@ async def test_a_failed_write_does_not_enter_the_window(module: SignalPersistenc
     bad = signal(second)
     object.__setattr__(bad, "confidence", 2.0)
     assert not (await module.connect(record(second, [bad]))).success
-    assert await module.window(second.block_hash, 5) == []
-    assert await module.window(first.block_hash, 5) == [facts_of(first)]
+    assert (await module.window(second.block_hash, 5)).rows == []
+    assert (await module.window(first.block_hash, 5)).rows == past_of(first)
 
 
 def test_two_threads_share_a_store(store: SqliteStore) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from persistence.records import chain, facts_of, insight, record, rows, signal, told
+from persistence.records import chain, insight, past_of, record, rows, signal, told
 from utxoiq.errors import NotLinked, StoreError, WrongNetwork
 from utxoiq.models import Cursor
 from utxoiq.persistence import SqliteStore, reads
@@ -127,10 +127,10 @@ def test_the_window_is_the_branch_below(store: SqliteStore) -> None:
     for data in chain().trunk:
         store.connect(record(data))
     tip = str(chain().trunk[-1].block_hash)
-    assert store.window(tip, 3) == [facts_of(data) for data in chain().trunk[-3:]]
-    assert store.window(tip, 100) == [facts_of(data) for data in chain().trunk]
+    assert store.window(tip, 3) == past_of(*chain().trunk[-3:])
+    assert store.window(tip, 100) == past_of(*chain().trunk)
     assert store.window("00" * 32, 3) == []
-    assert store.window(tip, 1) == [facts_of(chain().trunk[-1])]
+    assert store.window(tip, 1) == past_of(chain().trunk[-1])
 
 
 def test_a_window_of_no_blocks_is_empty(store: SqliteStore) -> None:
@@ -146,8 +146,8 @@ def test_the_window_stops_at_a_gap(store: SqliteStore) -> None:
         store.connect(record(data))
     for data in trunk[4:6]:
         store.connect(record(data, island=True))
-    assert store.window(str(trunk[5].block_hash), 9) == [facts_of(data) for data in trunk[4:6]]
-    assert store.window(str(trunk[1].block_hash), 9) == [facts_of(data) for data in trunk[:2]]
+    assert store.window(str(trunk[5].block_hash), 9) == past_of(*trunk[4:6])
+    assert store.window(str(trunk[1].block_hash), 9) == past_of(*trunk[:2])
 
 
 def test_the_window_keeps_to_its_branch(store: SqliteStore) -> None:
@@ -159,8 +159,8 @@ def test_the_window_keeps_to_its_branch(store: SqliteStore) -> None:
         store.disconnect(str(data.block_hash), "run")
     for data in winning:
         store.connect(record(data))
-    assert store.window(str(winning[1].block_hash), 4) == [facts_of(d) for d in (*trunk[-2:], *winning[:2])]
-    assert store.window(str(stale[1].block_hash), 4) == [facts_of(d) for d in (*trunk[-2:], *stale)]
+    assert store.window(str(winning[1].block_hash), 4) == past_of(*trunk[-2:], *winning[:2])
+    assert store.window(str(stale[1].block_hash), 4) == past_of(*trunk[-2:], *stale)
 
 
 def test_the_facts_that_hold_are_those_of_the_last_connect(store: SqliteStore) -> None:
@@ -169,7 +169,7 @@ def test_the_facts_that_hold_are_those_of_the_last_connect(store: SqliteStore) -
     block_hash = str(data.block_hash)
     for pool in ("old", "new", "old"):
         store.connect(record(data, pool=pool))
-        assert [facts.pool for facts in store.window(block_hash, 1)] == [pool]
+        assert [row.facts.pool for row in store.window(block_hash, 1)] == [pool]
         store.disconnect(block_hash, "run")
 
 

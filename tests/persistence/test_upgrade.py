@@ -1,18 +1,20 @@
-"""A store begun by the first version opens today: nothing of it is lost, and it goes on."""
+"""A store begun by an earlier version opens today: nothing of it is lost, and it goes on."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
 
-from persistence.records import TABLES, chain, record, rows, run, told
-from pipeline.simulated import world
+from persistence.records import NEWER, TABLES, chain, flows_of, forecast, record, rows, run, told
+from pipeline.simulated import Always, world
+from processors.chains import loose
 from utxoiq.errors import StoreError
 from utxoiq.models import MempoolSnapshot
 from utxoiq.persistence import SignalPersistenceModule, SqliteStore, reads
@@ -20,32 +22,40 @@ from utxoiq.persistence.schema import SCHEMA_VERSION
 from utxoiq.pipeline import PipelineOrchestrator
 from utxoiq.processors.discovery import discover
 
-SCHEMA_1 = Path(__file__).with_name("schema_1.sql")
-NEW_FACTS = ("package_feerate_p5_kvb", "large_coins")
-"""What facts of version 1 did not have."""
+NEW_FACTS = {1: ("package_feerate_p5_kvb", "large_coins"), 2: ()}
+"""What facts of each version did not have."""
+SINCE_1 = ("mempool_snapshots", "block_snapshots", "settings_events")
 
 
-def make_old(path: Path, recent: Path) -> None:
-    """A store as the first version left it, with what the store at `recent` has, as far as that version knew it."""
+def make_old(path: Path, recent: Path, version: int) -> None:
+    """A store as that version left it, with what the store at `recent` has, as far as that version knew it."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(SCHEMA_1.read_text("utf-8"))
+        connection.executescript(Path(__file__).with_name(f"schema_{version}.sql").read_text("utf-8"))
         connection.execute("ATTACH ? AS recent", (str(recent),))
         for table in TABLES:
             connection.execute(f"INSERT INTO main.{table} SELECT * FROM recent.{table}")
         old = []
         for seq, text in connection.execute("SELECT seq, facts FROM main.facts").fetchall():
-            facts = {name: value for name, value in json.loads(text).items() if name not in NEW_FACTS}
-            old.append((json.dumps({**facts, "facts_version": 1}), seq))
-        connection.executemany("UPDATE main.facts SET facts = ?, facts_version = 1 WHERE seq = ?", old)
+            facts = {name: value for name, value in json.loads(text).items() if name not in NEW_FACTS[version]}
+            for one in facts["large_transfers"] or ():
+                del one["inputs"], one["outputs"]
+            old.append((json.dumps({**facts, "facts_version": version}), version, seq))
+        connection.executemany("UPDATE main.facts SET facts = ?, facts_version = ? WHERE seq = ?", old)
     finally:
         connection.close()
 
 
+@pytest.fixture(params=[1, 2])
+def version(request: pytest.FixtureRequest) -> int:
+    """Of the old store's schema and facts."""
+    return int(request.param)
+
+
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """An old store of six blocks, one of them taken back, with signals and insights."""
+def old(tmp_path: Path, version: int) -> Path:
+    """An old store of nine blocks, one of them taken back, with signals and insights."""
     recent = tmp_path / "recent.db"
     with SqliteStore(recent) as store:
         for i, data in enumerate(chain().trunk):
@@ -53,7 +63,7 @@ def old(tmp_path: Path) -> Path:
         store.connect(told(chain().stale[0], 99))
         store.disconnect(str(chain().stale[0].block_hash), "run")
     path = tmp_path / "old.db"
-    make_old(path, recent)
+    make_old(path, recent, version)
     return path
 
 
@@ -63,10 +73,10 @@ def schema(path: Path) -> dict[str, str]:
     }
 
 
-def test_the_old_schema_is_what_it_was(old: Path) -> None:
-    """Version 1, ours, and without the tables of today."""
-    assert run(old, "PRAGMA user_version") == [(1,)]
-    assert "mempool_snapshots" not in schema(old)
+def test_the_old_schema_is_what_it_was(old: Path, version: int) -> None:
+    """Of its version, ours, and without the tables of today."""
+    assert run(old, "PRAGMA user_version") == [(version,)]
+    assert not {*NEWER, *(SINCE_1 if version == 1 else ())} & set(schema(old))
     assert len(rows(old)["blocks"]) == len(chain().trunk) + 1
 
 
@@ -105,24 +115,41 @@ def test_it_goes_on(old: Path) -> None:
         assert len(reads.signals(store, 99)) == 2 * len(chain().trunk) + len(chain().winning) - 1
 
 
-def test_its_facts_can_be_read(old: Path) -> None:
-    """What they did not tell then is unknown, not an error."""
+def test_its_facts_can_be_read(old: Path, version: int) -> None:
+    """What they did not tell then is unknown, not an error; of flows nothing is known."""
     with SqliteStore(old) as store:
         window = store.window(str(chain().trunk[-1].block_hash), 99)
-    assert [facts.blockhash for facts in window] == [str(data.block_hash) for data in chain().trunk]
-    assert {facts.facts_version for facts in window} == {1}
-    assert all(facts.package_feerate_p5_kvb is None and facts.large_coins is None for facts in window)
+    assert [row.facts.blockhash for row in window] == [str(data.block_hash) for data in chain().trunk]
+    assert {row.facts.facts_version for row in window} == {version}
+    assert {row.facts.large_coins is None for row in window} == {version == 1}
+    assert {(row.flows, row.mempool) for row in window} == {(None, None)}
+
+
+def test_flows_and_forecasts_begin_with_the_next_block(old: Path) -> None:
+    """Stored and read beside the facts of before."""
+    first = chain().winning[0]
+    with SqliteStore(old) as store:
+        store.connect(replace(record(first), flows=flows_of(first), forecasts=(forecast(first),)))
+        *before, newest = store.window(str(first.block_hash), 99)
+    assert newest.flows == flows_of(first).sums()
+    assert {row.flows for row in before} == {None}
+    assert {table: len(each) for table, each in rows(old, NEWER).items()} == {"flows": 1, "forecasts": 1}
 
 
 async def test_the_pipeline_goes_on_from_it(old: Path) -> None:
-    """A window of old facts before a new block: processed like any other."""
+    """A window of old facts before a new block: processed like any other, by all processors and those that take notice
+    of little; its signals say that there were other versions."""
     with SqliteStore(old) as store:
-        orchestrator = PipelineOrchestrator(discover(), SignalPersistenceModule(store=store), labels=world(12).labels)
+        processors = [*discover(), *loose().values(), Always()]
+        orchestrator = PipelineOrchestrator(processors, SignalPersistenceModule(store=store), labels=world(12).labels)
         for data in chain().winning:
             result = await orchestrator.process_new_block(data)
             assert result.success, result.error
+            seen = next(s for s in result.signals if s.model_version == Always.model_version)
+            assert "none" in seen.inputs["window"]["other_versions"]
         orchestrator.close()
         assert store.cursor() is not None
+        assert rows(old, NEWER)["forecasts"]
 
 
 def test_two_may_upgrade_it_at_once(old: Path) -> None:
@@ -142,7 +169,7 @@ def test_two_may_upgrade_it_at_once(old: Path) -> None:
     assert rows(old) == before
 
 
-def test_an_upgrade_that_is_interrupted_is_none(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upgrade_that_is_interrupted_is_none(old: Path, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it in one transaction: where it fails in the middle the store is as it was, and opens the next time."""
     from utxoiq.persistence import database
 
@@ -151,7 +178,7 @@ def test_an_upgrade_that_is_interrupted_is_none(old: Path, monkeypatch: pytest.M
         patch.setattr(database, "SCHEMA", database.SCHEMA + "CREATE TABLE broken (;")
         with pytest.raises(StoreError):
             SqliteStore(old)
-    assert (rows(old), schema(old), run(old, "PRAGMA user_version")) == (before, was, [(1,)])
+    assert (rows(old), schema(old), run(old, "PRAGMA user_version")) == (before, was, [(version,)])
     SqliteStore(old).close()
     assert rows(old) == before
 

@@ -7,16 +7,17 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from utxoiq.chain.network import NETWORKS
 from utxoiq.entities.labels import LabelSet, read_labels
 from utxoiq.models import BlockData, Connected, Disconnected, Signal
 from utxoiq.processors.base import ProcessingContext, SignalProcessor
+from utxoiq.processors.metadata import Field
 from utxoiq.simulation.economy import simulate
 from utxoiq.simulation.files import write_blocks
 from utxoiq.simulation.labels import labels
@@ -74,8 +75,11 @@ class Always(SignalProcessor):
     """Speaks about every block, of how many came before it."""
 
     signal_type = "whale"
-    model_version = "whale-test"
+    model_version = "whale_test-1"
     reads = ("txs",)
+    kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
+        "seen": {"txs": Field("transactions", "in the block"), "window": Field("blocks", "before it")}
+    }
     window_blocks = 5
 
     async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:

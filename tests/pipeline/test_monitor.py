@@ -947,8 +947,9 @@ async def test_a_block_has_the_mempool_it_was_mined_from(
     assert audit["projected_weight"] == audit["mined_weight"]
     stored = {r["snapshot_id"] for r in query(path, "SELECT snapshot_id FROM mempool_snapshots")}
     assert row["snapshot_id"] in stored
-    assert store.mempools(name, 1)[0] is not None
-    assert store.mempools(name, 1)[0].tip == node.rpc("getblockhash", MATURE)  # type: ignore[union-attr]
+    (seen,) = [row.mempool for row in store.window(name, 1)]
+    assert seen is not None
+    assert seen.tip == node.rpc("getblockhash", MATURE)
     agrees(path, node, FIRST)
 
 
@@ -1025,7 +1026,7 @@ async def test_settings_are_swapped_between_blocks(
 
     class Other(Always):
         signal_type = "treasury"
-        model_version = "treasury-test"
+        model_version = "treasury_test-1"
 
     wanted: list[Any] = []
 

@@ -106,7 +106,7 @@ async def test_from_an_empty_store_to_the_tip_and_on(store: SqliteStore, path: P
             assert (watch.status.connected, watch.status.disconnected) == (window + 1 + 30, 0)
         assert best(store) == [block.hash for block in chain[start - 1 - window :]]
         assert {row["source"] for row in query(path, "SELECT source FROM blocks")} == {double.where}
-    stored = store.window(chain[-1].hash, 1000)
+    stored = [row.facts for row in store.window(chain[-1].hash, 1000)]
     for facts in stored:
         truth = ageless(known[facts.height or 0].facts)
         unknown = facts.totalfee is None

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from helpers.process import python, said
-from persistence.records import NO_LABELS, chain, rows
+from persistence.records import NEWER, NO_LABELS, chain, rows
 from pipeline.simulated import Always, world
 from utxoiq.errors import UtxoiqError
 from utxoiq.insights.generator import InsightGenerator
-from utxoiq.models import BlockData, Signal
+from utxoiq.models import BlockData, Forecast, Signal
 from utxoiq.persistence import SignalPersistenceModule, SqliteStore, reads
 from utxoiq.pipeline import PipelineOrchestrator
 from utxoiq.processors import MempoolProcessor, MinerProcessor, ProcessingContext, ProcessorConfig
@@ -30,7 +30,7 @@ class Fails(Always):
     """Raises what it is told to."""
 
     signal_type = "treasury"
-    model_version = "treasury-test"
+    model_version = "treasury_test-1"
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Gives(Always):
     """Returns what it is told to, made from what it would rightly say."""
 
     signal_type = "treasury"
-    model_version = "treasury-test"
+    model_version = "treasury_test-1"
 
     def __init__(self, result: Callable[[Gives, ProcessingContext], Any]) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Blocks(Always):
     """Holds its thread until it is let go."""
 
     signal_type = "treasury"
-    model_version = "treasury-test"
+    model_version = "treasury_test-1"
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,6 +164,9 @@ BAD: dict[str, Callable[[Gives, ProcessingContext], Any]] = {
     "no signals": lambda _, __: ["signal"],
     "impossible confidence": _changed(confidence=1.5),
     "another block's": _changed(block_hash="00" * 32),
+    "no kind": _changed(kind=None),
+    "a fraction for a time": _changed(created_at=1.5),
+    "a text for a height": _changed(block_height="high"),
     "not JSON": _changed(metadata={"set": {1}}),
     "not a number": _changed(metadata={"nan": float("nan")}),
 }
@@ -183,6 +186,73 @@ async def test_one_that_returns_nonsense_stops_no_other(
     assert store.state(str(chain().trunk[0].block_hash)) == "connected"
     assert "whale" in [row["signal_type"] for row in reads.signals(store, 9)]
     assert [r for r in caplog.records if r.levelno >= logging.ERROR]
+
+
+class Foretells(Always):
+    """Speaks, and forecasts what it is told to, made from what it would rightly say."""
+
+    signal_type = "predictive"
+    model_version = "predictive_test-1"
+
+    def __init__(self, result: Callable[[Forecast], Any]) -> None:
+        super().__init__()
+        self.result = result
+
+    def forecasts(self, block: BlockData, context: ProcessingContext) -> list[Forecast]:
+        height = context.facts.height or 0
+        right = Forecast("mine", "1h", context.facts.blockhash, height + 6, 2000, 1, 3000, 9, self.model_version)
+        return self.result(right)  # type: ignore[no-any-return]
+
+
+def _raises(_: Forecast) -> Any:
+    raise RuntimeError("no crystal ball")
+
+
+BAD_FORECASTS: dict[str, Callable[[Forecast], Any]] = {
+    "raises": _raises,
+    "nothing": lambda _: None,
+    "one": lambda right: right,
+    "no forecasts": lambda _: [2000],
+    "a tuple": lambda right: (right,),
+    "another block's": lambda right: [replace(right, block_hash="00" * 32)],
+    "a text for a value": lambda right: [replace(right, value_kvb="many")],
+    "a fraction for a value": lambda right: [replace(right, value_kvb=1.5)],
+    "no method": lambda right: [replace(right, method=None)],
+    "not a number": lambda right: [replace(right, low_kvb=float("nan"))],
+}
+"""What a careless third party may give."""
+
+
+@pytest.mark.parametrize("bad", BAD_FORECASTS)
+async def test_bad_forecasts_cost_only_their_own_processor(
+    orchestrate: Orchestrate, bad: str, caplog: pytest.LogCaptureFixture, store: SqliteStore
+) -> None:
+    """Neither its signals nor its forecasts are there; the block is, and what others said and foretold."""
+    good = Foretells(lambda right: [right])
+    good.signal_type, good.model_version = "miner", "miner_test-1"  # type: ignore[misc]
+    orchestrator = orchestrate(Always(), Foretells(BAD_FORECASTS[bad]), good)
+    result = await orchestrator.process_new_block(chain().trunk[0])
+    assert result.success, result.error
+    assert sorted(row["signal_type"] for row in reads.signals(store, 9)) == ["miner", "whale"]
+    stored = store.database.query("SELECT forecast_id, model_version, value_kvb, correlation_id FROM forecasts")
+    assert [(row["model_version"], row["value_kvb"]) for row in stored] == [("miner_test-1", 2000)]
+    assert stored[0]["correlation_id"] == result.correlation_id
+    assert [one.forecast_id for one in result.forecasts] == [stored[0]["forecast_id"]]
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR]
+
+
+async def test_a_block_given_twice_has_its_flows_and_forecasts_once(orchestrate: Orchestrate, path: Path) -> None:
+    """Given again, taken back and given again: not one row more."""
+    orchestrator = orchestrate(Foretells(lambda right: [right, replace(right, horizon="24h")]))
+    for block in chain().trunk[:2]:
+        await orchestrator.process_new_block(block)
+    before = rows(path, NEWER)
+    assert {table: len(each) for table, each in before.items()} == {"flows": 2, "forecasts": 4}
+    await orchestrator.process_new_block(chain().trunk[1])
+    await orchestrator.disconnect_block(chain().trunk[1].block_hash)
+    result = await orchestrator.process_new_block(chain().trunk[1])
+    assert result.success
+    assert rows(path, NEWER) == before
 
 
 @pytest.mark.parametrize(
@@ -348,11 +418,11 @@ async def test_labels_given_are_the_ones_used(orchestrate: Orchestrate, store: S
     """Packaged labels know nobody on the simulated network; the chain's own know its pools."""
     block = world().source.block_at(900_000)
     await orchestrate(Always()).process_new_block(block)
-    assert store.window(str(block.block_hash), 1)[0].pool is None
+    assert store.window(str(block.block_hash), 1)[0].facts.pool is None
     await orchestrate(Always()).disconnect_block(block.block_hash)
     await orchestrate(Always(), labels=world().labels).process_new_block(block)
-    (facts,) = store.window(str(block.block_hash), 1)
-    assert facts.labels_version == world().labels.version != NO_LABELS.version
+    (row,) = store.window(str(block.block_hash), 1)
+    assert row.facts.labels_version == world().labels.version != NO_LABELS.version
 
 
 async def test_disconnecting_takes_back_what_was_said(orchestrate: Orchestrate, store: SqliteStore) -> None:

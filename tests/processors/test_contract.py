@@ -7,18 +7,21 @@ from uuid import UUID
 
 import pytest
 
-from processors.cases import at, block, context, past, said
+from processors.cases import at, block, context, past, rows, said, snapshot, trade, trading
 from utxoiq.errors import ConfigError
+from utxoiq.history import Window
 from utxoiq.models import Signal
-from utxoiq.processors.base import ProcessingContext, ProcessorConfig, SignalProcessor
+from utxoiq.processors.base import ProcessingContext, ProcessorConfig, Seen, SignalProcessor
+from utxoiq.processors.metadata import FIELDS, TYPES, Field, having, problems
 
 
 class Always(SignalProcessor):
     """Speaks about every block, with the confidence it is told."""
 
     signal_type = "whale"
-    model_version = "whale-test"
+    model_version = "whale_test-1"
     reads = ("txs",)
+    kinds: ClassVar[dict[str, dict[str, Field]]] = {"seen": {"window": Field("blocks", "of the past")}}
     window_blocks = 10
     defaults: ClassVar[dict[str, float]] = {"says": 0.9}
 
@@ -104,3 +107,116 @@ async def test_content_leaves_out_what_passes() -> None:
     (signal,) = await Always().process_block(block(), context((), at(0)))
     assert not {"correlation_id", "recorded_at", "processed", "processed_at"} & set(signal.content())
     assert {"signal_id", "metadata", "inputs", "confidence"} <= set(signal.content())
+
+
+class Flows(Always):
+    """Says that it rests on the block's flows."""
+
+    reads_flows = "of the block"
+
+
+class PastFlows(Always):
+    """Says that it rests on the window's flows too."""
+
+    reads_flows = "of the window"
+
+
+@pytest.mark.parametrize(
+    ("kind", "now", "before"), [(Always, False, False), (Flows, True, False), (PastFlows, True, True)]
+)
+async def test_flows_go_into_the_digest_where_they_are_read(kind: type[Always], now: bool, before: bool) -> None:
+    """Other flows of the block, or of a block of the window, are another signal for those that rest on them."""
+    same = trading(4)
+    (signal,) = await said(kind(), past(3), at(3), flows=same)
+    (of_now,) = await said(kind(), past(3), at(3), flows=[*same[:3], trade(3, 7)])
+    (of_past,) = await said(kind(), past(3), at(3), flows=[same[0], trade(1, 7), *same[2:]])
+    (unknown,) = await said(kind(), past(3), at(3), flows=[None, *same[1:]])
+    assert (of_now.signal_id != signal.signal_id) is now
+    assert (of_past.signal_id != signal.signal_id) is before
+    assert (unknown.signal_id != signal.signal_id) is before
+
+
+async def test_the_newest_block_of_a_longer_past_is_the_last_in_the_digest() -> None:
+    """The same rows in another order are another past."""
+    (signal,) = await said(Always(), past(4), at(4))
+    swapped = [*past(4)[:2], *past(4)[2:][::-1]]
+    (other,) = await said(Always(), swapped, at(4))
+    assert other.inputs["digest"] != signal.inputs["digest"]
+
+
+class Mempools(Always):
+    """Says that it rests on the block's mempool."""
+
+    async def process_block(self, block: Any, context: ProcessingContext) -> list[Signal]:
+        basis = {"basis": "a test", "cases": 1, "calibrated": False}
+        return self.signal(context, "seen", "chain", 0.9, basis, {"window": 1}, mempools=Seen(block.mempool))
+
+
+async def test_mempools_go_into_the_digest_with_the_blocks() -> None:
+    """Of a signal that rests on one: its own, and those of the window; unknown ones are unknown, not left out."""
+    seen = [snapshot(i) for i in range(4)]
+    (signal,) = await said(Mempools(), past(3), at(3), seen)
+    assert signal.inputs["mempool"] == seen[-1].snapshot_id
+    for others in ([*seen[:3], snapshot(3, 9)], [snapshot(0, 9), *seen[1:]], [None, *seen[1:]], [*seen[1:], seen[0]]):
+        (other,) = await said(Mempools(), past(3), at(3), others)
+        assert other.signal_id != signal.signal_id
+    (without,) = await said(Mempools(), past(3), at(3))
+    assert without.inputs["mempool"] is None
+
+
+async def test_another_version_in_the_window_is_on_record() -> None:
+    """Labels and facts of earlier blocks that are not those of this one; else nothing is said of it."""
+    (signal,) = await said(Always(), past(3), at(3))
+    assert "other_versions" not in signal.inputs["window"]
+    mixed = [at(0, labels_version="older"), at(1, facts_version=1), at(2)]
+    (other,) = await said(Always(), mixed, at(3))
+    assert other.inputs["window"]["other_versions"] == ["1", "older"]
+
+
+async def test_a_window_within_a_history_is_the_same_past() -> None:
+    """What the digest covers is the window's own rows, to the byte."""
+    history = Window.of(rows(past(30)))
+    (alone,) = await said(Always(), past(20), at(20))
+    (within,) = await said(Always(), history[:20], at(20))
+    (anew,) = await said(Always(), past(20)[10:], at(20))
+    assert alone == within == anew
+
+
+# Metadata
+
+SCHEMA = having("amount", "share", "window_blocks", "pool_name", count=Field("count", "of a test"))
+GOOD = {"amount": 1, "share": 0.5, "window_blocks": 144, "pool_name": "Aster", "count": 0}
+
+
+def test_good_metadata_has_no_problems() -> None:
+    """What may be unknown may be absent or None; where a share is expected a whole 0 or 1 is one."""
+    assert problems(GOOD, SCHEMA) == []
+    assert problems({**GOOD, "share": 1}, SCHEMA) == []
+    assert problems({**GOOD, "pool_name": None}, SCHEMA) == []
+    assert problems({name: value for name, value in GOOD.items() if name != "pool_name"}, SCHEMA) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said_of"),
+    [
+        ({"amount": 1.5}, "amount is 1.5, no sat"),
+        ({"amount": True}, "amount is True, no sat"),
+        ({"amount": None}, "amount is missing"),
+        ({"share": float("nan")}, "share is nan, no share"),
+        ({"share": float("inf")}, "share is inf, no share"),
+        ({"count": "3"}, "count is '3', no count"),
+        ({"pool_name": 7}, "pool_name is 7, no text"),
+        ({"more": 1}, "more is not in the schema"),
+    ],
+    ids=str,
+)
+def test_bad_metadata_is_told_with_its_name(change: dict[str, Any], said_of: str) -> None:
+    """One line each: wrong type, no finite number, missing, unknown."""
+    assert problems({**GOOD, **change}, SCHEMA) == [said_of]
+
+
+def test_every_field_has_a_unit_and_a_meaning() -> None:
+    """Those that kinds share; `having` takes them by name, and refuses a name nobody described."""
+    assert all(one.unit in TYPES and one.meaning for one in FIELDS.values())
+    with pytest.raises(KeyError, match="unheard_of"):
+        having("unheard_of")

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, EntryPoints
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from utxoiq.errors import ConfigError
-from utxoiq.processors import MempoolProcessor, MinerProcessor, ProcessorConfig, SignalProcessor, discovery
-from utxoiq.processors.discovery import GROUP, discover
+from utxoiq.processors import (
+    ExchangeProcessor,
+    MempoolProcessor,
+    MinerProcessor,
+    PredictiveProcessor,
+    ProcessorConfig,
+    SignalProcessor,
+    TreasuryProcessor,
+    WhaleProcessor,
+    discovery,
+)
+from utxoiq.processors.discovery import GROUP, declared_kinds, discover
+from utxoiq.processors.metadata import Field
 
 
 class Foreign(SignalProcessor):
     """Somebody else's."""
 
     signal_type = "whale"
-    model_version = "whale-foreign"
+    model_version = "whale_foreign-1"
     reads = ()
+    kinds: ClassVar[dict[str, Any]] = {"odd": {"note": Field("text", "anything")}}
     window_blocks = 1
 
     async def process_block(self, block: Any, context: Any) -> list[Any]:
@@ -31,7 +43,10 @@ def install(monkeypatch: pytest.MonkeyPatch, **entries: str) -> None:
 
 
 def test_ours_are_installed() -> None:
-    assert [type(processor) for processor in discover()] == [MempoolProcessor, MinerProcessor]
+    """All six of the design, in the order of their names."""
+    assert [type(processor) for processor in discover()] == [
+        ExchangeProcessor, MempoolProcessor, MinerProcessor, PredictiveProcessor, TreasuryProcessor, WhaleProcessor,
+    ]  # fmt: skip
 
 
 def test_a_third_partys_processor_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +57,19 @@ def test_a_third_partys_processor_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     assert [type(processor) for processor in processors] == [MempoolProcessor, Foreign]
     assert processors[1].config is config
     assert processors[0].config.enabled
+
+
+def test_what_is_declared_is_known_by_type_and_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all that are installed, a third party's too: that is how texts know the units of its figures."""
+    install(monkeypatch, zebra=f"{__name__}:Foreign", mempool="utxoiq.processors:MempoolProcessor")
+    declared_kinds.cache_clear()
+    try:
+        found = declared_kinds()
+    finally:
+        declared_kinds.cache_clear()
+    assert found["whale", "odd"] == Foreign.kinds["odd"]
+    assert found["mempool", "purging"]["minfee_kvb"].unit == "sat/kvB"
+    assert {signal_type for signal_type, _ in found} == {"whale", "mempool"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from processors.cases import HEIGHT, USUAL, at, case, past, rates, said, told
+from processors.cases import HEIGHT, USUAL, at, case, past, rates, said, snapshot, told
 from utxoiq.models import BlockFacts, Signal
 from utxoiq.processors import MempoolProcessor, ProcessorConfig
 from utxoiq.units import COIN
@@ -180,3 +180,72 @@ async def test_a_threshold_set_is_the_one_used() -> None:
     (signal,) = await signals(past(144), paying(144, 3), spike_ratio=2.5, confidence_threshold=0.5)
     assert signal.inputs["settings"]["spike_ratio"] == 2.5
     assert signal.inputs["settings"]["confidence_threshold"] == 0.5
+
+
+# The node's mempool
+
+
+async def after(backlogs: list[float | None], minfees: list[int] | None = None, **thresholds: float) -> list[str]:
+    """Kinds said of the last block, before each of which so many blocks waited at such a floor."""
+    floors = minfees or [100] * len(backlogs)
+    seen = [None if n is None else snapshot(i, n, minfee_kvb=floors[i]) for i, n in enumerate(backlogs)]
+    last = len(backlogs) - 1
+    processor = MempoolProcessor(ProcessorConfig(**thresholds))
+    return [signal.kind for signal in await said(processor, past(last), at(last), seen)]
+
+
+DAY: list[float | None] = [3.0] * 144
+
+
+@pytest.mark.parametrize(("backlog", "kinds_said"), [(24, ["congestion"]), (23.99, []), (3, [])])
+async def test_congestion_is_four_hours_of_blocks(backlog: float, kinds_said: list[str]) -> None:
+    assert await after([*DAY, backlog]) == kinds_said
+
+
+async def test_congestion_is_twice_the_usual() -> None:
+    usual: list[float | None] = [20.0] * 144
+    assert await after([*usual, 39.9]) == []
+    assert await after([*usual, 40]) == ["congestion"]
+
+
+@pytest.mark.parametrize(("ago", "kinds_said"), [(1, []), (12, []), (13, ["congestion"])])
+async def test_congestion_is_told_when_it_begins(ago: int, kinds_said: list[str]) -> None:
+    """None of the twelve mempools before was as full; unknown ones were not."""
+    backlogs: list[float | None] = [*DAY, 30.0]
+    backlogs[-1 - ago] = 30.0
+    assert await after(backlogs) == kinds_said
+    backlogs[-1 - ago] = None
+    assert await after(backlogs) == ["congestion"]
+
+
+async def test_a_mempool_needs_a_past_that_was_seen() -> None:
+    """72 of the window's, whichever they are."""
+    assert await after([*[None] * 73, *[3.0] * 71, 30.0]) == []
+    assert await after([*[None] * 72, *[3.0] * 72, 30.0]) == ["congestion"]
+    assert await after([*DAY, None]) == []
+
+
+async def test_a_mempool_that_emptied() -> None:
+    """Less than a block, where three waited as a rule, and no less than one before each of the last twelve."""
+    assert await after([*DAY, 0.99]) == ["mempool_emptied"]
+    assert await after([*DAY, 1.0]) == []
+    assert await after([*[2.9] * 144, 0.5]) == []
+    assert await after([*DAY[:-12], 0.9, *[3.0] * 11, 0.5]) == []
+    assert await after([*DAY[:-13], 0.9, *[3.0] * 12, 0.5]) == ["mempool_emptied"]
+
+
+async def test_purging_is_told_when_it_begins() -> None:
+    """The floor is above the node's own, and was not before the last twelve blocks."""
+    floors = [100] * 144
+    assert await after([*DAY, 3], [*floors, 101]) == ["purging"]
+    assert await after([*DAY, 3], [*floors, 100]) == []
+    assert await after([*DAY, 3], [*floors[:-12], 500, *floors[:11], 900]) == []
+    assert await after([*DAY, 3], [*floors[:-13], 500, *floors[:12], 900]) == ["purging"]
+
+
+async def test_without_quiet_each_is_told() -> None:
+    """`quiet_blocks` of 0 asks for no silence at all, of the mempool as of fees."""
+    assert await after([*DAY, 30, 31], quiet_blocks=1) == []
+    assert await after([*DAY, 30, 31], quiet_blocks=0) == ["congestion"]
+    assert await after([*DAY, 0.5, 0.4], quiet_blocks=0) == ["mempool_emptied"]
+    assert await after([*DAY, 3, 3], [*[100] * 144, 500, 900], quiet_blocks=0) == ["purging"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
+from itertools import accumulate
+from math import comb
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -19,19 +24,31 @@ from processors.cases import (
     TIME,
     at,
     block,
+    by,
     case,
     context,
+    flows,
+    gets,
+    keeps,
     past,
+    pays,
     rising_pool,
+    rows,
     said,
+    snapshot,
     told,
-)  # fmt: skip
+    transfer,
+    unsure,
+)
 from utxoiq.chain.block import decode_block, read_undo_spent
 from utxoiq.chain.network import NETWORKS
 from utxoiq.entities.labels import labels_for
 from utxoiq.facts.compute import compute_facts
-from utxoiq.models import BlockData, BlockFacts, Signal
+from utxoiq.history import History, Window
+from utxoiq.models import BLOCK_WEIGHT, BlockData, BlockFacts, MempoolSnapshot, Signal, Transfer
 from utxoiq.processors import MinerProcessor, ProcessorConfig
+from utxoiq.processors.metadata import problems
+from utxoiq.units import COIN
 
 
 async def signals(window: tuple[BlockFacts, ...], now: BlockFacts, **thresholds: float) -> list[Signal]:
@@ -123,16 +140,17 @@ async def test_networks_halve_at_their_own_heights() -> None:
 async def test_a_share_that_rises_is_told_once() -> None:
     """In the block in which the difference is first beyond chance, and not again while it lasts."""
     chain = rising_pool()
-    assert await told(MinerProcessor(), chain) == [(HEIGHT + FIRST_TOLD, "pool_share_shift")]
+    found = [one for one in await told(MinerProcessor(), chain) if one[1] == "pool_share_shift"]
+    assert found == [(HEIGHT + FIRST_TOLD, "pool_share_shift")]
     (signal,) = await signals(chain[:FIRST_TOLD], chain[FIRST_TOLD])
     assert signal.subject == "ember"
     said_of = signal.metadata
-    recent, before = chain[FIRST_TOLD - 143 : FIRST_TOLD + 1], chain[FIRST_TOLD - 1008 : FIRST_TOLD - 143]
+    recent, before = chain[FIRST_TOLD - 143 : FIRST_TOLD + 1], chain[: FIRST_TOLD - 143]
     assert said_of["direction"] == "up"
     assert (said_of["blocks"], said_of["recent_blocks"]) == (sum(f.pool == "ember" for f in recent), 144)
-    assert (said_of["blocks_before"], said_of["window_blocks"]) == (sum(f.pool == "ember" for f in before), 865)
+    assert (said_of["blocks_before"], said_of["window_blocks"]) == (sum(f.pool == "ember" for f in before), 897)
     assert said_of["share"] == round(said_of["blocks"] / 144, 4)
-    assert said_of["share_before"] == round(said_of["blocks_before"] / 865, 4)
+    assert said_of["share_before"] == round(said_of["blocks_before"] / 897, 4)
     assert said_of["pools_tested"] == 5
     assert said_of["pool_name"] == "Ember"
     assert signal.confidence == pytest.approx(1 - said_of["p_value"], abs=1e-6)
@@ -232,3 +250,218 @@ async def test_what_a_shift_is_based_on() -> None:
     (signal,) = await signals(chosen.window, chosen.now)
     assert signal.confidence_basis["cases"] == 1009
     assert "Fisher" in signal.confidence_basis["basis"]
+
+
+# Under-filled blocks
+
+
+SEEN = snapshot(144, 3)
+FULL = past(144)
+
+
+async def underfilled(now: BlockFacts, seen: MempoolSnapshot | None = SEEN, **more: Any) -> list[Signal]:
+    window = more.pop("window", FULL)
+    return await said(MinerProcessor(ProcessorConfig(**more)), window, now, [seen])
+
+
+def filled(share: float, i: int = 144, **changes: Any) -> BlockFacts:
+    return at(i, weight=round(share * BLOCK_WEIGHT), **changes)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.5, 1), (0.25, 1), (0.5001, 0), (1, 0)])
+async def test_an_underfilled_block_is_half_empty(share: float, count: int) -> None:
+    """Of the weight that a miner can fill; the limit included."""
+    assert len(await underfilled(filled(share))) == count
+
+
+async def test_what_an_underfilled_block_says() -> None:
+    """How full it is beside the usual, what waited when, and how long after its parent it came."""
+    (signal,) = await underfilled(filled(0.25, time=TIME + 143 * SPACING + 9))
+    assert signal.metadata == {
+        "weight_share": 0.25,
+        "usual_weight_share": 1.0,
+        "backlog_blocks": 3.0,
+        "seen_at": SEEN.taken_at,
+        "seconds_after_parent": 9,
+        "window_blocks": 144,
+        "transactions": 104,
+        "pool_name": "Aster",
+        "pool_by": "tag",
+    }
+    assert (signal.kind, signal.subject, signal.inputs["mempool"]) == ("underfilled_block", "aster", SEEN.snapshot_id)
+    assert signal.confidence == pytest.approx(144.5 / 145, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "seen", [None, snapshot(144, 0.99), snapshot(144, 3, backlog_weight=None)], ids=["unseen", "too little", "unknown"]
+)
+async def test_a_block_with_nothing_waiting_is_not_underfilled(seen: MempoolSnapshot | None) -> None:
+    """A whole block must have waited; what is unknown did not."""
+    assert await underfilled(filled(0.25), seen) == []
+    assert len(await underfilled(filled(0.25), snapshot(144, 1.001))) == 1
+
+
+async def test_an_underfilled_block_is_unusual_and_not_empty() -> None:
+    """Where blocks are seldom full it says nothing; an empty one is told as empty; a short past tells nothing."""
+    assert await underfilled(filled(0.25), window=past(144, weight=int(0.89 * BLOCK_WEIGHT))) == []
+    assert [s.kind for s in await underfilled(filled(0.25, txs=1))] == ["empty_block"]
+    assert await underfilled(filled(0.25, i=143), window=past(143)) == []
+
+
+# Streaks
+
+
+def streak(length: int, before: int = 144, pools: Sequence[str | None] = POOLS) -> tuple[BlockFacts, ...]:
+    """`before` blocks of pools in turn, of which the last is not Aster's, then so many of Aster's."""
+    finders = [pools[i % len(pools)] for i in range(before)]
+    return tuple(
+        at(i, pool=pool, pool_name=pool and pool.title()) for i, pool in enumerate([*finders, *["aster"] * length])
+    )
+
+
+@pytest.mark.parametrize(("length", "count"), [(4, 0), (5, 0), (6, 1), (7, 0), (20, 0)])
+async def test_a_streak_is_told_once_when_it_is_beyond_chance(length: int, count: int) -> None:
+    """144 · (1/4)^n is below 0.05 from n = 6 on: told at the sixth, not again at the seventh."""
+    chain = streak(length)
+    found = [s for s in await signals(chain[:-1], chain[-1]) if s.kind == "pool_streak"]
+    assert len(found) == count
+    for signal in found:
+        assert signal.metadata == {
+            "pool_name": "Aster", "streak": 6, "share": 0.25, "window_blocks": 144, "p_value": 0.0352,
+        }  # fmt: skip
+        assert signal.confidence == pytest.approx(1 - 144 / 4**6, abs=1e-6)
+        assert (signal.subject, signal.confidence_basis["cases"]) == ("aster", 144)
+
+
+async def test_a_streak_in_a_chain_is_told_at_one_block() -> None:
+    chain = streak(12)
+    found = [one for one in await told(MinerProcessor(), chain) if one[1] == "pool_streak"]
+    assert found == [(HEIGHT + 149, "pool_streak")]
+
+
+async def test_a_streak_needs_a_share_before_it() -> None:
+    """A pool never seen before has no chance to compare with; nor is there one after too short a past."""
+    nobody_new = streak(9, pools=POOLS[1:])
+    assert "pool_streak" not in await kinds(nobody_new[:-1], nobody_new[-1], quiet_blocks=0)
+    short = streak(6, before=143)
+    assert await kinds(short[:-1], short[-1]) == []
+
+
+async def test_blocks_of_nobody_make_no_streak() -> None:
+    """Unknown finders need not be one; and they break a streak."""
+    chain = [at(i, pool=None, pool_name=None) if i > 143 else at(i) for i in range(160)]
+    assert "pool_streak" not in [kind for _, kind in await told(MinerProcessor(), chain)]
+    broken = list(streak(6))
+    broken[-3] = at(147, pool=None, pool_name=None)
+    assert await kinds(tuple(broken[:-1]), broken[-1]) == []
+
+
+async def test_a_large_pool_has_long_streaks() -> None:
+    """At half of the blocks n · (1/2)^12 is below 0.05 first."""
+    chain = streak(12, pools=["aster", "basalt"])
+    assert "pool_streak" in await kinds(chain[:-1], chain[-1])
+    assert "pool_streak" not in await kinds(chain[:-2], chain[-2])
+
+
+# Concentration
+
+
+@cache
+def finders(low: float, high: float, seed: int) -> tuple[str, ...]:
+    rng = Random(seed)
+    return tuple("ember" if rng.random() < (low if i < 1008 else high) else rng.choice(POOLS) for i in range(1908))
+
+
+@cache
+def tails(blocks: int) -> list[int]:
+    """By number: in how many of 5 ** blocks ways a pool at two of five finds so many and more."""
+    ways = [comb(blocks, k) * 2**k * 3 ** (blocks - k) for k in range(blocks + 1)]
+    return list(accumulate(reversed(ways)))[::-1]
+
+
+def beyond_doubt(found: int, blocks: int) -> Fraction:
+    """The chance of as many and more at two of five, in whole numbers."""
+    return Fraction(tails(blocks)[found], 5**blocks)
+
+
+async def test_what_a_concentration_says() -> None:
+    """The share of the window and this block, and its exact chance at the limit."""
+    chosen = case("hashrate_concentration")
+    (signal,) = await signals(tuple(chosen.facts), chosen.now)
+    blocks = [*(one.pool for one in chosen.facts), chosen.now.pool][-1008:]
+    found = blocks.count("ember")
+    assert signal.metadata == {
+        "pool_name": "Ember",
+        "share": round(found / 1008, 4),
+        "blocks": found,
+        "recent_blocks": 1008,
+        "p_value": float(f"{float(beyond_doubt(found, 1008)):.3g}"),
+    }
+    assert beyond_doubt(found, 1008) < Fraction(1, 1000) <= beyond_doubt(found - 1, 1008)
+    assert signal.confidence == pytest.approx(1 - float(beyond_doubt(found, 1008)), abs=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high", "seed"), [(0.2, 0.9, 0), (0.3, 0.8, 1), (0.38, 0.55, 3), (0.39, 0.5, 2)])
+async def test_a_concentration_that_comes_is_told_once(low: float, high: float, seed: int) -> None:
+    """However fast it comes: at the first block whose window is beyond doubt, and not again while that lasts."""
+    pools = finders(low, high, seed)
+    rare = next(n for n in range(404, 1009) if beyond_doubt(n, 1008) < Fraction(1, 1000))
+    first = next(i for i in range(1008, len(pools)) if pools[i - 1007 : i + 1].count("ember") >= rare)
+    chain = by(pools[: first + 100])
+    history, found_at = History(rows(chain)), []
+    for i in range(first - 100, first + 100):
+        seen = await said(MinerProcessor(), Window(history, i - 1080, i), chain[i])
+        found_at += [i for signal in seen if signal.kind == "hashrate_concentration"]
+    assert found_at == [first]
+
+
+async def test_a_concentration_needs_a_whole_window() -> None:
+    """A week of blocks: a share of two days is luck."""
+    chain = by(["ember"] * 500 + list(POOLS) * 20)
+    found = await told(MinerProcessor(), chain)
+    assert "hashrate_concentration" not in [kind for _, kind in found]
+
+
+async def test_a_pool_that_finds_every_block_is_told() -> None:
+    """After 200 blocks of others, looked at 100 at a time: when its own are beyond doubt, once."""
+    rare = next(n for n in range(41, 101) if beyond_doubt(n, 100) < Fraction(1, 1000))
+    small = MinerProcessor(ProcessorConfig(time_window=172, concentration_blocks=100))
+    found = [one for one in await told(small, by([*POOLS * 50, *["ember"] * 90])) if one[1] == "hashrate_concentration"]
+    assert found == [(HEIGHT + 199 + rare, "hashrate_concentration")]
+
+
+# Distribution
+
+
+async def passing_on(*transfers: Transfer, **thresholds: float) -> list[Signal]:
+    moved = flows(at(144), *transfers)
+    return await said(MinerProcessor(ProcessorConfig(**thresholds)), past(144), at(144), flows=[moved])
+
+
+@pytest.mark.parametrize(("btc", "count"), [(50, 1), (49.99999999, 0)])
+async def test_what_a_pool_passes_on(btc: float, count: int) -> None:
+    """From 50 BTC, of a pool's labelled addresses, and what of it were rewards never spent before."""
+    found = await passing_on(transfer({"aster": pays(btc)}, coinbase_value=3 * COIN, outputs=20, pattern="batch"))
+    assert len(found) == count
+    for signal in found:
+        assert (signal.kind, signal.subject) == ("miner_distribution", "aster")
+        assert signal.metadata["amount"] == 50 * COIN
+        assert signal.metadata["coinbase_outputs"] == 3 * COIN
+
+
+async def test_what_a_pool_receives_or_moves_within_is_no_distribution() -> None:
+    """Nor what others pay, nor its own coinbase, nor what is mixed."""
+    assert await passing_on(
+        transfer({"aster": gets(50)}, "01" * 32, pattern="coinbase"),
+        transfer({"aster": gets(50)}, "02" * 32),
+        transfer({"aster": keeps(50)}, "03" * 32, pattern="consolidation"),
+        transfer({"aster": unsure(pays(50))}, "04" * 32),
+        transfer({"borealis": pays(50)}, "05" * 32),
+    ) == []  # fmt: skip
+
+
+async def test_unknown_coinbase_outputs_are_not_told_as_none() -> None:
+    """A source that does not tell which coins were coinbases': the amount stands, that figure does not."""
+    (signal,) = await passing_on(transfer({"aster": pays(50)}, coinbase_value=None))
+    assert signal.metadata["coinbase_outputs"] is None
+    assert problems(signal.metadata, MinerProcessor.kinds["miner_distribution"]) == []

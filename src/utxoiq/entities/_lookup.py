@@ -15,7 +15,8 @@ from utxoiq.chain._script import same_bytes
 
 AHEAD = 16
 BUCKET = 8
-OFFSETS = nt.Array(nt.int64, 1, "C", readonly=True)
+OFFSETS, WORDS, ROWS = (nt.Array(kind, 1, "C", readonly=True) for kind in (nt.int64, nt.uint64, nt.int32))
+"""As `BYTES`, these may lie in a file that is mapped read-only."""
 
 
 @helper
@@ -36,7 +37,8 @@ def bucket_of(key, buckets):
 
 @kernel(nt.int64(U64, U64, nt.int64, U64, I32))
 def build(keys, bloom, bloom_bits, table, entry):
-    """Put row i of `keys` into the filter and, as i, into the table. Returns -1 where the table is full, else 0."""
+    """Put row i of `keys` into the filter and, as i + 1, into the table, where 0 is a free slot: all three begin as
+    zeros, as a new file does. Returns -1 where the table is full, else 0."""
     buckets = table.shape[0] // BUCKET
     for i in range(keys.shape[0]):
         key = keys[i]
@@ -45,9 +47,9 @@ def build(keys, bloom, bloom_bits, table, entry):
         placed = False
         for _ in range(buckets):
             for slot in range(bucket * BUCKET, bucket * BUCKET + BUCKET):
-                if entry[slot] < 0:
+                if entry[slot] == 0:
                     table[slot] = key
-                    entry[slot] = i
+                    entry[slot] = i + 1
                     placed = True
                     break
             if placed:
@@ -65,7 +67,7 @@ def find(key, data, at, size, table, entry, blob, blob_offset):
     bucket = bucket_of(key, buckets)
     for _ in range(buckets):
         for slot in range(bucket * BUCKET, bucket * BUCKET + BUCKET):
-            row = np.int64(entry[slot])
+            row = np.int64(entry[slot]) - 1
             if row < 0:
                 return -1
             if table[slot] == key:
@@ -76,7 +78,7 @@ def find(key, data, at, size, table, entry, blob, blob_offset):
     return -1
 
 
-@kernel(nt.int64(BYTES, U32, U32, U64, nt.int64, BYTES, OFFSETS, U64, nt.int64, U64, I32, I32, I32))
+@kernel(nt.int64(BYTES, U32, U32, U64, nt.int64, BYTES, OFFSETS, WORDS, nt.int64, WORDS, ROWS, I32, I32))
 def match(
     data, offset, length, keys, count, blob, blob_offset, bloom, bloom_bits, table, entry, candidates, found
 ):  # fmt: skip

@@ -1,100 +1,100 @@
-"""Label sets: entities with their scripts and tags, each label with source, confidence and date of evidence.
+"""Label sets: who is who, each label with source, confidence and date of evidence, in one immutable, versioned set.
 
-A file has one entity a line (JSON): `id`, `name`, `kind`, and where known `ticker`, `tags` (literal substrings of a
-coinbase script), `known_holdings` {sat, as_of, source}, `labels` [{source, confidence, as_of, addresses}].
+Small ones are read from a text into memory. A large one is compiled once, and its scripts are mapped from then on.
+Names load neither NumPy nor a kernel; scripts do, when the first is asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING
 
-from utxoiq.chain.address import address_of, script_of
 from utxoiq.chain.network import NETWORKS, Network
-from utxoiq.entities.owners import Owners
-from utxoiq.errors import ConfigError, DecodeError, LabelError
+from utxoiq.entities.listing import summaries
+from utxoiq.entities.reading import listed, numbered_lines, read_entities, version_of
+from utxoiq.entities.records import Confidence, Entity, Kind, Label
+from utxoiq.entities.words import canonical, script_of_word, word_of
+from utxoiq.errors import DecodeError, LabelError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from utxoiq.chain.block import Outputs
-    from utxoiq.entities.index import ScriptIndex
+    from utxoiq.entities.compiled import Compiled
+    from utxoiq.entities.scripts import Scripts
 
-Kind = Literal["exchange", "mining_pool", "treasury", "etf", "government"]
-Confidence = Literal["high", "medium", "low"]
+__all__ = [
+    "Confidence",
+    "Entity",
+    "Kind",
+    "Label",
+    "LabelSet",
+    "labels_for",
+    "packaged_labels",
+    "read_labels",
+    "summaries",
+]
 
+COMPILED_FROM = 1 << 20
+"""Bytes of a label file from which on it is compiled: some 25,000 addresses, half a second to read as text."""
 
-@dataclass(frozen=True, slots=True)
-class Label:
-    """Addresses ascribed to an entity by one source. `as_of` is the date of the evidence, not of its validity."""
-
-    source: str
-    confidence: Confidence
-    as_of: str
-    text: str
-    """Its addresses, a space between: a string for each of millions would not fit."""
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        return tuple(self.text.split())
-
-
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """Somebody: an exchange, a pool, a company. `tags` are what it writes into coinbases."""
-
-    id: str
-    name: str
-    kind: Kind
-    ticker: str | None
-    tags: tuple[str, ...]
-    known_holdings: dict[str, Any] | None
-    labels: tuple[Label, ...]
-
-    @property
-    def addresses(self) -> list[str]:
-        return [address for label in self.labels for address in label.addresses]
+Conflict = tuple[str, str, str]
+"""An address, the id of the first entity that has it, the id of another."""
 
 
 class LabelSet:
     """A versioned set of entities. `owner_of` maps a script to its entity; a script of two owners has none.
-    `tags` are those of mining pools, as lower-case bytes.
+    `tags` are those of mining pools, as lower-case bytes."""
 
-    `conflicts` are (address, first id, second id). Raises LabelError for an address that is not of `network`.
-    """
-
-    def __init__(self, entities: tuple[Entity, ...], version: str, network: Network) -> None:
+    def __init__(
+        self, entities: tuple[Entity, ...], version: str, network: Network, compiled: Compiled | None = None
+    ) -> None:
+        """Of addresses that were checked, or of a compiled set."""
         self.entities = {entity.id: entity for entity in entities}
         self.version, self.network = version, network
         self.tags = tuple(
             (tag.encode().lower(), entity) for entity in entities if entity.kind == "mining_pool" for tag in entity.tags
         )
-        self._numbered = entities
-        self._owners = Owners(self._scripts())
-        self.conflicts = [
-            (address_of(script, network) or script.hex(), entities[first].id, entities[other].id)
-            for script, (first, *others) in self._owners.contested
-            for other in others
-        ]
+        self._numbered, self._compiled = entities, compiled
 
-    def _scripts(self) -> Iterator[tuple[bytes, int]]:
-        for number, entity in enumerate(self._numbered):
-            try:
-                yield from ((script_of(address, self.network), number) for address in entity.addresses)
-            except DecodeError as error:
-                raise LabelError(f"entity {entity.id}: {error}") from error
+    @cached_property
+    def conflicts(self) -> list[Conflict]:
+        """By address: those that more than one entity claims, which none of them gets."""
+        return _conflicts(self._numbered, self.network) if self._compiled is None else self._compiled.conflicts()
+
+    @cached_property
+    def labels(self) -> tuple[tuple[Entity, Label], ...]:
+        """Every label with its entity, as scripts number them."""
+        return tuple((entity, label) for entity in self._numbered for label in entity.labels)
+
+    @cached_property
+    def scripts(self) -> Scripts:
+        """The scripts of one owner each. Raises LabelError for an address that is not of `network`."""
+        import numpy as np  # noqa: PLC0415 names alone need neither NumPy nor a kernel
+
+        labels = [len(entity.labels) for entity in self._numbered]
+        owner = np.repeat(np.arange(len(labels), dtype=np.int32), labels)
+        if self._compiled is not None:
+            return self._compiled.scripts(owner)
+        from utxoiq.entities.scripts import from_texts  # noqa: PLC0415
+
+        texts, ids = [label.text for _, label in self.labels], [entity.id for entity, _ in self.labels]
+        return from_texts(texts, ids, owner, self.network)
 
     def owner_of(self, script: bytes) -> Entity | None:
         """The one entity a script is ascribed to, None where there is none or more than one."""
-        number = self._owners.of(script)
-        return None if number is None else self._numbered[number]
+        label = self.scripts.label_of(script)
+        return None if label is None else self.labels[label][0]
+
+    def label_of(self, script: bytes) -> Label | None:
+        """The first label that lists a script of one owner: what its attribution rests on."""
+        label = self.scripts.label_of(script)
+        return None if label is None else self.labels[label][1]
 
     def numbered(self, number: int) -> Entity:
         """The entity that `owners_of` calls so."""
@@ -102,122 +102,79 @@ class LabelSet:
 
     def owners_of(self, outputs: Outputs) -> NDArray[np.int32]:
         """The number of the one entity that each output's script is ascribed to, -1 where there is none."""
-        index, owner_of_row = self._index
-        return owner_of_row[index.match(outputs)]
+        return self.scripts.owners_of(outputs)
 
-    @cached_property
-    def _index(self) -> tuple[ScriptIndex, NDArray[np.int32]]:
-        """The scripts, and the owner of each row; -1 last, where a match of nothing points."""
-        import numpy as np  # noqa: PLC0415 names alone need neither NumPy nor a kernel
-
-        from utxoiq.entities.index import ScriptIndex  # noqa: PLC0415
-
-        blob = np.frombuffer(bytes(self._owners.scripts) or b"\0", np.uint8)
-        index = ScriptIndex.from_blob(blob, np.array(self._owners.ends, np.int64))
-        return index, np.array([*self._owners.owners, -1], np.int32)
+    def addresses_of(self, entity: Entity) -> Iterator[str]:
+        """The addresses that are an entity's alone."""
+        wanted = [number for number, (owner, _) in enumerate(self.labels) if owner is entity]
+        for script in self.scripts.under(wanted):
+            yield word_of(script, self.network)
 
     def of_kind(self, kind: Kind) -> list[Entity]:
         return [entity for entity in self.entities.values() if entity.kind == kind]
 
 
+def _conflicts(entities: Iterable[Entity], network: Network) -> list[Conflict]:
+    first: dict[str, str] = {}
+    found: list[Conflict] = []
+    for entity in entities:
+        for address in {canonical(address, network) for address in entity.addresses}:
+            owner = first.setdefault(address, entity.id)
+            if owner != entity.id:
+                found.append((address, owner, entity.id))
+    return sorted(found)
+
+
 def read_labels(text: str, network: Network, name: str) -> LabelSet:
-    """A label set from its file's text; `name` goes into messages. Raises LabelError with the line."""
-    entities = []
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), 1):
+    """A label set from its file's text; `name` goes into messages.
+
+    Raises LabelError with the line, or with the entity for an address that is not of `network`.
+    """
+    labels = read_trusted(text, network, name)
+    for entity in labels.entities.values():
         try:
-            entities.append(_entity(json.loads(line)))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise LabelError(f"{name} line {number}: not an entity ({error!r})") from error
-    if len({entity.id for entity in entities}) != len(entities):
-        raise LabelError(f"{name}: an entity id appears twice")
-    return LabelSet(tuple(entities), _version(text, entities), network)
+            for address in entity.addresses:
+                script_of_word(address, network)
+        except DecodeError as error:
+            raise LabelError(f"entity {entity.id}: {error}") from error
+    return labels
 
 
-def _version(text: str, entities: list[Entity]) -> str:
-    newest = max((label.as_of for entity in entities for label in entity.labels), default="none")
-    return f"{newest}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+def read_trusted(text: str, network: Network, name: str) -> LabelSet:
+    """As `read_labels`, of addresses that were checked before."""
+    entities = read_entities(numbered_lines(text), name, listed)
+    return LabelSet(entities, version_of(hashlib.sha256(text.encode()).hexdigest(), entities), network)
 
 
-def _entity(row: Any) -> Entity:
-    labels = tuple(
-        Label(
-            _text(label["source"]), _one_of(Confidence, label["confidence"]), _text(label["as_of"]),
-            " ".join(_word(address, row["id"]) for address in _texts(label["addresses"])),
-        )
-        for label in row.get("labels", ())
-    )  # fmt: skip
-    ticker, holdings = row.get("ticker"), row.get("known_holdings")
-    if holdings is not None and not isinstance(holdings, dict):
-        raise TypeError("known_holdings is no object")
-    return Entity(
-        _text(row["id"]), _text(row["name"]), _one_of(Kind, row["kind"]), None if ticker is None else _text(ticker),
-        tuple(map(_text, _texts(row.get("tags", [])))), holdings, labels,
-    )  # fmt: skip
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _word(address: str, entity: str) -> str:
-    if address.split() != [address]:
-        raise ValueError(f"entity {entity}: {address!r} is no address")
-    return address
-
-
-def _texts(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{values!r} is no list of texts")
-    return tuple(values)
-
-
-def _one_of(choices: Any, value: Any) -> Any:
-    if value not in get_args(choices):
-        raise ValueError(f"{value!r} is none of {', '.join(get_args(choices))}")
-    return value
+def read_label_file(path: Path, network: Network) -> LabelSet:
+    """A label file of any size, read into memory. Raises LabelError for one that can't be read or used."""
+    try:
+        return read_labels(path.read_text("utf-8"), network, path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(f"{path}: can't be read ({error})") from error
 
 
 @cache
 def packaged_labels() -> LabelSet:
-    """The labels that come with utxoiq: mainnet, from public sources named in each."""
+    """The labels that come with utxoiq: mainnet, from public sources named in each. Tests check each address."""
     text = resources.files("utxoiq.entities").joinpath("data/labels.jsonl").read_text("utf-8")
-    return read_labels(text, NETWORKS["main"], "packaged labels")
+    return read_trusted(text, NETWORKS["main"], "packaged labels")
 
 
 def labels_for(network: Network, path: Path | None = None) -> LabelSet:
     """The labels to use on a network: of `path`, or else the packaged ones on mainnet and none elsewhere.
 
-    Raises LabelError for a file that can't be read or used.
+    A large file is compiled first, once for each edition. Raises LabelError for a file that can't be read or used.
     """
-    if path is not None:
-        try:
-            return read_labels(path.read_text("utf-8"), network, path.name)
-        except (OSError, UnicodeDecodeError) as error:
-            raise LabelError(f"{path}: can't be read ({error})") from error
-    return packaged_labels() if network.name == "main" else LabelSet((), "none", network)
+    if path is None:
+        return packaged_labels() if network.name == "main" else LabelSet((), "none", network)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise LabelError(f"{path}: can't be read ({error})") from error
+    if size < COMPILED_FROM:
+        return read_label_file(path, network)
+    from utxoiq.entities.compiling import compiled_for  # noqa: PLC0415
 
-
-def summaries(labels: LabelSet, kind: str | None = None) -> list[dict[str, Any]]:
-    """A row an entity, in order: id, name, kind, ticker, addresses, tags (counts), as_of (newest evidence), sources.
-
-    Raises ConfigError for an unknown kind.
-    """
-    if kind is not None and kind not in get_args(Kind):
-        raise ConfigError(f"unknown kind {kind!r}: one of {', '.join(get_args(Kind))}")
-    return [
-        {
-            "id": entity.id,
-            "name": entity.name,
-            "kind": entity.kind,
-            "ticker": entity.ticker,
-            "addresses": len(entity.addresses),
-            "tags": len(entity.tags),
-            "as_of": max((label.as_of for label in entity.labels), default=None),
-            "sources": sorted({label.source for label in entity.labels}),
-            "labels_version": labels.version,
-        }
-        for entity in labels.entities.values()
-        if kind in (None, entity.kind)
-    ]
+    compiled = compiled_for(path, network)
+    return LabelSet(compiled.entities(), compiled.version, network, compiled)

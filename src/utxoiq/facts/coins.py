@@ -117,6 +117,8 @@ def large_transfers(block: Block, spent: Spent, fees: Fees) -> list[dict[str, An
             "moved": int(moved[i]),
             "change": int(change[i]),
             "fee": int(fees.fee[rows[i]]),
+            "inputs": int(block.tx.first_input[rows[i] + 1] - block.tx.first_input[rows[i]]),
+            "outputs": int(block.tx.first_output[rows[i] + 1] - block.tx.first_output[rows[i]]),
         }
         for i in largest
     ]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from utxoiq.entities.labels import Kind
 
+NO_ADDRESS = "no address of any is published: what they move can't be seen"
+
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
     from utxoiq.models import BlockFlows
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
 
 def coverage(flows: Iterable[BlockFlows | None], labels: LabelSet) -> list[dict[str, Any]]:
     """A row a kind, and `all`: entities, those with an address, addresses, and shares of the value spent and received
-    in these blocks (coinbases left out) that carry such a label; None where nothing moved. `blocks`: those counted;
-    blocks whose spent outputs are unknown are not."""
+    in these blocks (coinbases left out) that carry such a label; None where nothing moved, and, with a `note`, where no
+    address of the kind is known, so that nothing of it could be seen. `blocks`: those counted; blocks whose spent
+    outputs are unknown are not."""
     spent, received = Counter[str](), Counter[str]()
     blocks = value_in = value_out = 0
     for flow in flows:
@@ -31,8 +34,10 @@ def coverage(flows: Iterable[BlockFlows | None], labels: LabelSet) -> list[dict[
     rows = [_row(kind, labels, spent[kind], received[kind]) for kind in get_args(Kind)]
     rows.append(_row("all", labels, spent.total(), received.total()))
     for row in rows:
-        row["share_spent"] = round(row.pop("spent") / value_in, 6) if value_in else None
-        row["share_received"] = round(row.pop("received") / value_out, 6) if value_out else None
+        seen = row["with_address"] > 0
+        row["share_spent"] = _share(row.pop("spent"), value_in) if seen else None
+        row["share_received"] = _share(row.pop("received"), value_out) if seen else None
+        row["note"] = None if seen or not row["entities"] else NO_ADDRESS
         row |= {"blocks": blocks, "labels_version": labels.version}
     return rows
 
@@ -42,8 +47,12 @@ def _row(kind: str, labels: LabelSet, spent: int, received: int) -> dict[str, An
     return {
         "kind": kind,
         "entities": len(entities),
-        "with_address": sum(bool(entity.addresses) for entity in entities),
-        "addresses": sum(len(entity.addresses) for entity in entities),
+        "with_address": sum(entity.count > 0 for entity in entities),
+        "addresses": sum(entity.count for entity in entities),
         "spent": spent,
         "received": received,
     }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 6) if whole else None

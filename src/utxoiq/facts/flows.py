@@ -8,6 +8,9 @@ the sender bears its share of the fee, by value. Then
     left     = max(0, (spent - fee share) - received)
     internal = the rest of received: change, and moves within the entity
 
+`left` is what did not come back to a labelled script, so an upper bound: change to a script no label knows is in it.
+`left_least` is the lower bound: nothing came back, so the largest output of unknown owner may be all change.
+
 Where an entity spends beside inputs of unknown owner, or takes part in what looks like a CoinJoin, those inputs or
 outputs may be its own too: such a transaction is `uncertain` for it and makes no flow.
 """
@@ -34,6 +37,7 @@ COINJOIN_EQUAL = 3
 BATCH_OUTPUTS = 10
 CONSOLIDATION_INPUTS = 5
 UNKNOWN = "unknown"
+INSIDE = ("internal", "consolidation")
 UNKNOWN_WITHOUT_SPENT = [*(f.name for f in fields(BlockFlows) if f.name != "blockhash"), "share_in", "share_out"]
 
 
@@ -65,7 +69,8 @@ def compute_flows(data: BlockData, labels: LabelSet) -> BlockFlows | None:
         value_out=int(block.tx.value_out[1:].sum()),
         value_out_labelled=_labelled(block.outputs, makers, int(first_out[1]), len(makers)),
         entities=_sum_up(transfers),
-        between=_between(transfers),
+        between=(between := _between(transfers)),
+        kinds=_across(between, labels),
         transfers=sorted(transfers, key=lambda one: (-one.size, one.txid)),
     )
 
@@ -86,16 +91,36 @@ def _transfer(
     mixed = pattern == "coinjoin" or -1 in sides.spent
     owners = sorted(sides.spent, key=lambda number: (number < 0, number))
     shares = dict(zip(owners, in_proportion(fee, [sides.spent[number] for number in owners]), strict=True))
+    change = _largest_unknown(block, outs, makers)
+    alone = t > 0 and not mixed and len(sides.spent) == 1 and pattern not in INSIDE and len(outs) > 1
     entities = {}
     for number in sorted({*sides.spent, *sides.received} - {-1}):
         used, got = sides.spent.get(number, 0), sides.received.get(number, 0)
         share = shares.get(number, 0)
-        net = got - (used - share)
-        uncertain = pattern == "coinjoin" or (mixed and used > 0)
+        net, pays = got - (used - share), alone and used > 0
+        left = max(0, -net)
         entities[labels.numbered(number).id] = EntityFlow(
-            spent=used, received=got, fee=share, arrived=max(0, net), left=max(0, -net), uncertain=uncertain
-        )
-    return Transfer(str(block.txid(t)), pattern, len(ins) if t else 0, len(outs), value_in, value_out, fee, entities)
+            spent=used, received=got, fee=share, arrived=max(0, net), left=left,
+            uncertain=pattern == "coinjoin" or (mixed and used > 0),
+            left_least=left if got else max(0, left - change), payments=int(pays), returned=int(pays and got > 0),
+        )  # fmt: skip
+    return Transfer(
+        str(block.txid(t)), pattern, len(ins) if t else 0, len(outs), value_in, value_out, fee, entities,
+        _made_by_coinbases(spent, ins) if t else 0,
+    )  # fmt: skip
+
+
+def _largest_unknown(block: Block, outs: range, makers: NDArray[np.int32]) -> int:
+    rows = slice(outs.start, outs.stop)
+    unknown = block.outputs.value[rows][makers[rows] < 0]
+    return int(unknown.max()) if len(unknown) else 0
+
+
+def _made_by_coinbases(spent: Spent, ins: range) -> int | None:
+    if spent.is_coinbase is None:
+        return None
+    rows = slice(ins.start, ins.stop)
+    return int(spent.outputs.value[rows][spent.is_coinbase[rows] == 1].sum())
 
 
 def _by_owner(outputs: Outputs, owners: NDArray[np.int32], rows: range) -> dict[int, int]:
@@ -161,6 +186,18 @@ def _between(transfers: list[Transfer]) -> list[list[Any]]:
     return [[sender, receiver, sat] for (sender, receiver), sat in sorted(sums.items()) if sat]
 
 
+def _across(between: list[list[Any]], labels: LabelSet) -> dict[str, list[int]]:
+    """Kind -> [arrived, left] over its border: what passes between two of a kind is neither."""
+    sums: dict[str, list[int]] = {}
+    for sender, receiver, sat in between:
+        from_kind, to_kind = (None if who == UNKNOWN else labels.entities[who].kind for who in (sender, receiver))
+        if from_kind != to_kind:
+            for kind, place in ((to_kind, 0), (from_kind, 1)):
+                if kind is not None:
+                    sums.setdefault(kind, [0, 0])[place] += sat
+    return dict(sorted(sums.items()))
+
+
 def flow_row(data: BlockData, flows: BlockFlows | None) -> dict[str, Any]:
     """A block's flows as JSON values, with the labelled shares; null wherever the spent outputs are unknown."""
     row: dict[str, Any] = {"height": data.height, "time": data.block.header.time}
@@ -169,7 +206,7 @@ def flow_row(data: BlockData, flows: BlockFlows | None) -> dict[str, Any]:
     return {
         **row,
         **asdict(flows),
-        "share_in": _share(flows.value_in_labelled, flows.value_in),
+        "share_in": flows.share,
         "share_out": _share(flows.value_out_labelled, flows.value_out),
     }
 

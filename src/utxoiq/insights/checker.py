@@ -38,7 +38,10 @@ CLAIMS = frozenset(
     "planned want wants wanted hide hides hiding laundering laundered stolen theft hack hacked fraud scam illegal "
     "suspicious will shall".split()
 )
-OPENERS = frozenset("a an the from among by at block fees rates it no this each in confidence".split())
+OPENERS = frozenset(
+    "a an the from among by at block fees rates it no this each in confidence of over labels nothing change value for "
+    "as that whether pressure relief".split()
+)
 WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)*")
 PLAIN = re.compile(rf"[A-Za-z ,.:;'’()–{HOLE}-]*")
 LINK = re.compile(r"[A-Za-z]\.[A-Za-z]")

@@ -8,7 +8,7 @@ from uuid import uuid5
 
 from utxoiq.errors import InsightRefused
 from utxoiq.insights.checker import InsightContent, check
-from utxoiq.insights.slots import fill, slots_of
+from utxoiq.insights.slots import fill, names_in, slots_of
 from utxoiq.insights.vocabulary import CALIBRATED, KINDS, UNCALIBRATED
 from utxoiq.models import NAMESPACE, Insight, Signal, canonical_json
 
@@ -50,7 +50,8 @@ class TemplateProvider:
         if kind is None:
             raise InsightRefused([f"no template for {prompt.signal.signal_type}/{prompt.signal.kind}"])
         explanation = CALIBRATED if prompt.signal.confidence_basis["calibrated"] else UNCALIBRATED
-        return InsightContent(kind.headline, kind.summary, explanation)
+        more = f" {kind.more}" if kind.more and set(names_in(kind.more)) <= set(prompt.slots) else ""
+        return InsightContent(kind.headline, kind.summary + more, explanation)
 
 
 class InsightGenerator:

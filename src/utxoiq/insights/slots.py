@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from utxoiq.processors.discovery import declared_kinds
+from utxoiq.processors.metadata import TYPES, Unit
 from utxoiq.units import btc, sat_per_vb, utc
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ def slots_of(signal: Signal) -> dict[str, str]:
         "confidence": signal.confidence,
         "cases": signal.confidence_basis.get("cases"),
     }
-    shown = {name: _show(name, value) for name, value in values.items()}
+    units = _units(signal)
+    shown = {name: _show(name, value, units.get(name)) for name, value in values.items()}
     return {name: text for name, text in shown.items() if text}
 
 
@@ -60,43 +63,53 @@ def prose_of(text: str) -> str:
     )
 
 
-AMOUNTS = {"fee", "unclaimed", "claimed", "entitled", "subsidy", "subsidy_before"}
-PERCENTS = {"share", "share_before", "share_of_fees", "confidence"}
-COUNTED = {
-    "transactions": "transaction",
-    "waiting_transactions": "transaction",
-    "window_blocks": "block",
-    "recent_blocks": "block",
-    "pools_tested": "pool",
-    "seconds_after_parent": "second",
+OF_ALL: Mapping[str, Unit] = {
+    "height": "height",
+    "block_time": "time",
+    "confidence": "share",
+    "cases": "count",
+    "basis": "text",
 }
+"""Units of the slots every signal has."""
+HORIZONS = {"next_block": "the next block", "1h": "about an hour", "24h": "about a day"}
+NOUNS: Mapping[Unit, str] = {
+    "transactions": "transaction",
+    "blocks": "block",
+    "pools": "pool",
+    "entities": "entity",
+    "inputs": "input",
+    "outputs": "output",
+    "seconds": "second",
+}
+PLURALS = {"entity": "entities"}
 
 
-def _show(name: str, value: Any) -> str | None:
-    """The text of one value, None where it is unknown or not of the type its name promises."""
-    if isinstance(value, str):
-        return None if _unit_of(name) else clean(value, BASIS_LIMIT if name == "basis" else NAME_LIMIT)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+def _units(signal: Signal) -> Mapping[str, Unit]:
+    """The unit of each slot, as the signal's processor declares them."""
+    schema = declared_kinds().get((signal.signal_type, signal.kind), {})
+    return {**{name: field.unit for name, field in schema.items()}, **OF_ALL}
+
+
+def _show(name: str, value: Any, unit: Unit | None) -> str | None:
+    """The text of one value, None where it is unknown or not of the type its unit has."""
+    if unit in (None, "list") or type(value) not in TYPES[unit]:
         return None
-    show = _unit_of(name)
-    if show:
-        return show(value) if isinstance(value, int) or name in PERCENTS else None
-    if name in COUNTED:
-        return f"{value:,} {COUNTED[name]}{'' if value == 1 else 's'}"
-    return f"{value:,.0f}" if isinstance(value, float) and value >= 100 else f"{value:,}"
+    if isinstance(value, str):
+        return (
+            HORIZONS.get(value) if unit == "horizon" else clean(value, BASIS_LIMIT if name == "basis" else NAME_LIMIT)
+        )
+    if unit in SHOWN:
+        return SHOWN[unit](value)
+    number = f"{value:,.0f}" if isinstance(value, float) and abs(value) >= 100 else f"{value:,}"
+    noun = NOUNS.get(unit)
+    return f"{number} {noun if value == 1 else PLURALS.get(noun, noun + 's')}" if noun else number
 
 
-def _unit_of(name: str) -> Callable[[Any], str] | None:
-    """How values of this name are shown, None for plain numbers and texts."""
-    if name in AMOUNTS:
-        return lambda sat: f"{btc(sat)} BTC"
-    if name in PERCENTS:
-        return lambda share: f"{_percent(share)}%"
-    if name.endswith("_kvb"):
-        return lambda kvb: f"{_feerate(kvb)} sat/vB"
-    if name in ("block_time", "seen_at"):
-        return lambda time: utc(time).replace("T", " ").removesuffix("Z") + " UTC"
-    return None
+def _chance(p: float) -> str:
+    """A small probability in percent, to two figures."""
+    if p < 0.0001:
+        return "less than 0.01%"
+    return f"{float(f'{100 * p:.2g}'):g}%"
 
 
 def _feerate(kvb: int) -> str:
@@ -114,3 +127,12 @@ def clean(text: str, limit: int = NAME_LIMIT) -> str:
     """A name fit for a sentence: no control, format or bidirectional characters, no braces, at most `limit` long."""
     kept = (c for c in text if unicodedata.category(c)[0] != "C" and c not in "{}")
     return " ".join("".join(kept).split())[:limit].strip()
+
+
+SHOWN: Mapping[Unit, Callable[[Any], str]] = {
+    "sat": lambda sat: f"{btc(sat)} BTC",
+    "share": lambda share: f"{_percent(share)}%",
+    "probability": _chance,
+    "sat/kvB": lambda kvb: f"{_feerate(kvb)} sat/vB",
+    "time": lambda time: utc(time).replace("T", " ").removesuffix("Z") + " UTC",
+}

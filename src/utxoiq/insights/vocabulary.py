@@ -15,44 +15,19 @@ class Kind:
 
     headline: str
     summary: str
+    more: str = ""
+    """A sentence that follows where all its slots are known."""
     direction: Literal["up", "down"] | None = None
 
 
-UPWARD = frozenset(
-    [
-        "rose",
-        "risen",
-        "rises",
-        "rising",
-        "higher",
-        "more",
-        "jumped",
-        "surged",
-        "climbed",
-        "increased",
-        "increase",
-        "up",
-        "grew",
-        "spike",
-    ]
-)
+UPWARD = frozenset("rose risen rises rising higher more jumped surged climbed increased increase up grew spike".split())
 DOWNWARD = frozenset(
-    [
-        "fell",
-        "fallen",
-        "falls",
-        "falling",
-        "lower",
-        "less",
-        "dropped",
-        "sank",
-        "declined",
-        "decreased",
-        "decrease",
-        "down",
-        "shrank",
-    ]
+    "fell fallen falls falling lower less dropped sank declined decreased decrease down shrank".split()
 )
+
+KNOWN = "Labels know the other side of {attributed_share} of it, and {block_attributed_share} of all the block spent."
+"""How much is known, in every text on an entity."""
+HOLDINGS = "It was last known to hold {known_holdings}, as of {holdings_as_of}: this is {holdings_change} of that."
 
 KINDS: dict[tuple[str, str], Kind] = {
     ("mempool", "fee_spike"): Kind(
@@ -60,20 +35,20 @@ KINDS: dict[tuple[str, str], Kind] = {
         "The median transaction in block {height} paid {feerate_kvb}, against {usual_feerate_kvb} in the median of the "
         "{window_blocks} before it. Rates are taken from transactions inside blocks, with parents counted at "
         "the rate their children paid for them.",
-        "up",
+        direction="up",
     ),
     ("mempool", "fee_drop"): Kind(
         "Fees fell to {feerate_kvb}, far below the usual {usual_feerate_kvb}",
         "The median transaction in block {height} paid {feerate_kvb}, against {usual_feerate_kvb} in the median of the "
         "{window_blocks} before it. Rates are taken from transactions inside blocks, with parents counted at "
         "the rate their children paid for them.",
-        "down",
+        direction="down",
     ),
     ("mempool", "tx_count_record"): Kind(
         "Block {height} holds {transactions}, a record for {window_blocks}",
         "Block {height} of {block_time} holds {transactions} beside its coinbase. The most in any of the "
         "{window_blocks} before it was {most_before}, and the usual number is {usual_transactions}.",
-        "up",
+        direction="up",
     ),
     ("mempool", "payments_resume"): Kind(
         "Block {height} carries {transactions}, after {window_blocks} with none",
@@ -86,22 +61,22 @@ KINDS: dict[tuple[str, str], Kind] = {
         "The median rate in the same block was {usual_feerate_kvb}, so it paid {ratio} times as much for its space.",
     ),
     ("mempool", "congestion"): Kind(
-        "The mempool holds {backlog_blocks} blocks of transactions",
-        "At {seen_at}, before block {height}, {waiting_transactions} filled {backlog_blocks} full blocks in the node's "
-        "mempool. The usual backlog before each of the last {window_blocks} was {usual_backlog_blocks}.",
-        "up",
+        "The mempool holds {backlog_blocks} of transactions",
+        "At {seen_at}, before block {height}, {waiting_transactions} would fill {backlog_blocks} from the "
+        "node's mempool. The usual backlog before each of the last {window_blocks} was {usual_backlog_blocks}.",
+        direction="up",
     ),
     ("mempool", "mempool_emptied"): Kind(
-        "The mempool emptied to {backlog_blocks} blocks of transactions",
-        "At {seen_at}, before block {height}, {waiting_transactions} filled {backlog_blocks} full blocks in the node's "
-        "mempool. The usual backlog before each of the last {window_blocks} was {usual_backlog_blocks}.",
-        "down",
+        "The mempool emptied to {backlog_blocks} of transactions",
+        "At {seen_at}, before block {height}, {waiting_transactions} would fill {backlog_blocks} from the "
+        "node's mempool. The usual backlog before each of the last {window_blocks} was {usual_backlog_blocks}.",
+        direction="down",
     ),
     ("mempool", "purging"): Kind(
         "The full mempool asks for at least {minfee_kvb}",
         "At {seen_at}, before block {height}, the node's mempool held {waiting_transactions} and let none in below "
         "{minfee_kvb}, above its floor of {relayfee_kvb}. A node does so when its mempool has no room left.",
-        "up",
+        direction="up",
     ),
     ("miner", "halving"): Kind(
         "The block subsidy halved to {subsidy} at block {height}",
@@ -123,6 +98,125 @@ KINDS: dict[tuple[str, str], Kind] = {
         "{pool_name} found {blocks} of the last {recent_blocks}, after {blocks_before} of the {window_blocks} "
         "before those. A difference this large would come by chance with a probability of {p_value}, counting that "
         "{pools_tested} were tested.",
+    ),
+    ("miner", "underfilled_block"): Kind(
+        "Block {height} is {weight_share} full while {backlog_blocks} waited",
+        "Block {height} holds {transactions} beside its coinbase and fills {weight_share} of its room, where blocks "
+        "before it filled {usual_weight_share}. At {seen_at} the node's mempool would have filled {backlog_blocks}; by the "
+        "miners' clocks the block came {seconds_after_parent} after its parent.",
+    ),
+    ("miner", "pool_streak"): Kind(
+        "{pool_name} found {streak} in a row",
+        "{pool_name} found the last {streak} in a row, with {share} of the {window_blocks} before those. A run as long "
+        "would come by chance, somewhere in as many blocks, with a probability of {p_value}.",
+    ),
+    ("miner", "hashrate_concentration"): Kind(
+        "{pool_name} found {share} of the last {recent_blocks}",
+        "{pool_name} found {blocks} of the last {recent_blocks}, {share} of them. At a share no larger than the limit "
+        "watched for, as many would come by chance with a probability of {p_value}.",
+    ),
+    ("miner", "miner_distribution"): Kind(
+        "{entity_name} passed on at least {amount}",
+        "In block {height}, {transactions} from addresses of the pool {entity_name} sent at least {amount} elsewhere; "
+        "counterparty of most: {counterparty}. " + KNOWN,
+        "Of what was spent, {coinbase_outputs} were block rewards never spent before.",
+    ),
+    ("exchange", "net_inflow"): Kind(
+        "{entity_name}: net inflow of {amount}",
+        "Over the {flow_blocks} up to block {height}, {amount} net reached addresses of {entity_name}; of {sums_compared} "
+        "earlier sums the largest was {most_amount}, the usual {usual_amount}. As much would come by chance with a "
+        "probability of {p_value}, counting that {entities_tested} were tested. Labels cover {block_attributed_share} of "
+        "what the block spent.",
+    ),
+    ("exchange", "net_outflow"): Kind(
+        "{entity_name}: net outflow of {amount}",
+        "Over the {flow_blocks} up to block {height}, {amount} net left addresses of {entity_name}; of {sums_compared} "
+        "earlier sums the largest was {most_amount}, the usual {usual_amount}. As much would come by chance with a "
+        "probability of {p_value}, counting that {entities_tested} were tested. Labels cover {block_attributed_share} of "
+        "what the block spent.",
+    ),
+    ("exchange", "large_deposit"): Kind(
+        "{amount} arrived at {entity_name}",
+        "In block {height}, {transactions} brought {amount} to addresses labelled {entity_name}, its own coins not "
+        "counted; counterparty of most: {counterparty}. " + KNOWN,
+    ),
+    ("exchange", "large_withdrawal"): Kind(
+        "At least {amount} left {entity_name}",
+        "In block {height}, {transactions} took at least {amount} from addresses labelled {entity_name} elsewhere, change "
+        "not counted; counterparty of most: {counterparty}. " + KNOWN,
+    ),
+    ("exchange", "internal_reshuffle"): Kind(
+        "{entity_name}: {amount} moved within",
+        "In block {height}, {transactions} moved {amount} from addresses labelled {entity_name} to others of its own. "
+        "Nothing of it came in or went out, so it is no flow; labels cover {block_attributed_share} of what the block "
+        "spent.",
+    ),
+    ("treasury", "accumulation"): Kind(
+        "{entity_name} received {amount}",
+        "In block {height}, {transactions} brought {amount} to addresses labelled {entity_name}, its own coins not "
+        "counted; counterparty of most: {counterparty}. " + KNOWN,
+        HOLDINGS,
+    ),
+    ("treasury", "distribution"): Kind(
+        "At least {amount} left {entity_name}",
+        "In block {height}, {transactions} took at least {amount} from addresses labelled {entity_name} elsewhere, change "
+        "not counted; counterparty of most: {counterparty}. " + KNOWN,
+        HOLDINGS,
+    ),
+    ("treasury", "internal_reshuffle"): Kind(
+        "{entity_name}: {amount} moved within",
+        "In block {height}, {transactions} moved {amount} from addresses labelled {entity_name} to others of its own. "
+        "Nothing of it came in or went out, so it is no flow; labels cover {block_attributed_share} of what the block "
+        "spent.",
+        HOLDINGS,
+    ),
+    ("whale", "large_transfer"): Kind(
+        "A transaction moved {moved} to other addresses",
+        "In block {height}, a transaction of {inputs} and {outputs} sent {moved} to addresses it did not spend "
+        "from, and {change} back to those it did. Change to a fresh address can't be told from a payment, so at most so "
+        "much changed hands; of the {window_blocks} before, {larger_before} held a larger transfer.",
+    ),
+    ("whale", "large_consolidation"): Kind(
+        "A transaction gathered {moved} from {inputs}",
+        "In block {height}, a transaction gathered {moved} from {inputs} into {outputs}, as owners do with their "
+        "own coins. Whether it changed hands can't be told; of the {window_blocks} before, {larger_before} held a larger "
+        "transfer.",
+    ),
+    ("whale", "dormant_coins"): Kind(
+        "{amount} moved after {age_days} days at rest",
+        "In block {height}, a transaction spent {amount} that had lain still, the oldest of it for {age_blocks}. That is "
+        "about {age_days} days; that they moved says nothing of who holds them now.",
+    ),
+    ("whale", "coin_age_spike"): Kind(
+        "Block {height} spent {ratio} times the usual coin age",
+        "Value times age of all coins spent in block {height} came to {coin_blocks}, counted in coins times blocks, "
+        "against a usual {usual_coin_blocks} in the {window_blocks} before. As much would come by chance with a "
+        "probability of {p_value}.",
+        direction="up",
+    ),
+    ("predictive", "feerate_rise"): Kind(
+        "Fees forecast to rise to {predicted_value} for {forecast_horizon}",
+        "For block {target_height} a median rate of {predicted_value} is forecast, between {interval_low} and "
+        "{interval_high} in most cases like this. Block {height} paid {current_value}.",
+        direction="up",
+    ),
+    ("predictive", "feerate_fall"): Kind(
+        "Fees forecast to fall to {predicted_value} for {forecast_horizon}",
+        "For block {target_height} a median rate of {predicted_value} is forecast, between {interval_low} and "
+        "{interval_high} in most cases like this. Block {height} paid {current_value}.",
+        direction="down",
+    ),
+    ("predictive", "liquidity_inflow"): Kind(
+        "Pressure on exchanges: net inflow of {predicted_value} forecast",
+        "Over the {flow_blocks} up to block {height}, {current_value} net reached labelled exchanges. Of {cases_alike} "
+        "earlier times with as much pressure, {cases_followed} were followed by a net inflow over as many blocks; "
+        "{predicted_value} is forecast.",
+    ),
+    ("predictive", "liquidity_outflow"): Kind(
+        "Relief at exchanges: net outflow of {predicted_value} forecast",
+        "Over the {flow_blocks} up to block {height}, {current_value} net left labelled exchanges. Of {cases_alike} "
+        "earlier times with as much pressure, {cases_followed} were followed by a net outflow over as many blocks; "
+        "{predicted_value} is forecast.",
     ),
 }
 

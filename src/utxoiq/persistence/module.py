@@ -8,12 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from utxoiq.errors import StoreError, Transient
-from utxoiq.models import BlockFacts, BlockRecord, Cursor, MempoolSnapshot, PersistenceResult, Signal
+from utxoiq.history import History, Past, Window
+from utxoiq.models import BlockRecord, Cursor, MempoolSnapshot, PersistenceResult, Signal
 
 if TYPE_CHECKING:
     from utxoiq.chain.hashes import Hash256
 
 log = logging.getLogger("utxoiq.block")
+
+SLACK = 1008
+"""Blocks kept beyond the window before the oldest are let go of."""
 
 
 class Store(Protocol):
@@ -23,8 +27,8 @@ class Store(Protocol):
     def network(self) -> str | None: ...
     def cursor(self) -> Cursor | None: ...
     def state(self, block_hash: str) -> str | None: ...
-    def window(self, block_hash: str, size: int) -> list[BlockFacts]: ...
-    def mempools(self, block_hash: str, size: int) -> list[MempoolSnapshot | None]: ...
+    def window(self, block_hash: str, size: int) -> list[Past]: ...
+    def mempool_of(self, block_hash: str) -> MempoolSnapshot | None: ...
     def connect(self, record: BlockRecord) -> int: ...
     def disconnect(self, block_hash: str, correlation_id: str) -> int: ...
     def persist_signals(self, signals: Sequence[Signal], correlation_id: str) -> int: ...
@@ -35,41 +39,61 @@ class SignalPersistenceModule:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._window: list[BlockFacts] = []
+        self._history = History()
         self._reaches_root = False
 
     async def connect(self, record: BlockRecord) -> PersistenceResult:
         """Commit one block with all it led to, or nothing of it."""
-        result = await self._write(record.correlation_id, lambda: self.store.connect(record))
-        if result.success and self._window and self._window[-1].blockhash == record.facts.previousblockhash:
-            self._window.append(record.facts)
+        block_hash, known = record.facts.blockhash, False
+
+        def write() -> int:
+            nonlocal known
+            known = self.store.state(block_hash) is not None
+            return self.store.connect(record)
+
+        result = await self._write(record.correlation_id, write)
+        if result.success and self._ends_with(record.facts.previousblockhash):
+            flows = record.flows.sums() if record.flows else None
+            past = [Past(record.facts, flows, record.block.mempool)]
+            if known:  # what was stored of it before may count beside this
+                past = await asyncio.to_thread(self.store.window, block_hash, 1)
+            self._history.append(*past)
         return result
+
+    async def recorded_mempool(self, block_hash: Hash256) -> MempoolSnapshot | None:
+        """The mempool a block that was here before was mined from: it does not change when the block returns. Raises
+        StoreError."""
+        return await asyncio.to_thread(self.store.mempool_of, str(block_hash))
 
     async def disconnect(self, block_hash: Hash256, correlation_id: str) -> PersistenceResult:
         """Take the tip off and retract what it said, or change nothing."""
-        self._window = []
+        kept = self._history.rows[:-1] if self._ends_with(str(block_hash)) else []
+        self._history = History(kept)  # another, for a processor that hangs may still look at this one
         return await self._write(correlation_id, lambda: self.store.disconnect(str(block_hash), correlation_id))
 
     async def persist_signals(self, signals: Sequence[Signal], correlation_id: str) -> PersistenceResult:
         """One batch of signals, for callers that have no more than those."""
         return await self._write(correlation_id, lambda: self.store.persist_signals(signals, correlation_id))
 
-    async def window(self, parent: Hash256, size: int) -> list[BlockFacts]:
-        """Facts of up to `size` blocks ending with `parent`. Raises StoreError."""
+    async def window(self, parent: Hash256, size: int) -> Window:
+        """Up to `size` blocks ending with `parent`. Raises StoreError."""
         if size <= 0:
-            return []
-        follows = bool(self._window) and self._window[-1].blockhash == str(parent)
-        if not follows or (len(self._window) < size and not self._reaches_root):
-            self._window = await asyncio.to_thread(self.store.window, str(parent), size)
-            self._reaches_root = len(self._window) < size
-        if len(self._window) > 2 * size:
-            del self._window[:-size]
-            self._reaches_root = False
-        return self._window[-size:]
+            return Window.of()
+        follows = self._ends_with(str(parent))
+        if not follows or (len(self._history.rows) < size and not self._reaches_root):
+            self._history = History(await asyncio.to_thread(self.store.window, str(parent), size))
+            self._reaches_root = len(self._history.rows) < size
+        if len(self._history.rows) > size + SLACK:
+            self._history, self._reaches_root = History(self._history.rows[-size:]), False
+        return self._history.window(size)
 
-    async def mempools(self, parent: Hash256, size: int) -> list[MempoolSnapshot | None]:
-        """The mempools of the same blocks as `window`, None where one was not seen. Raises StoreError."""
-        return await asyncio.to_thread(self.store.mempools, str(parent), size)
+    def forget(self) -> None:
+        """Read the past anew: what is stored of it has changed."""
+        self._history = History()
+
+    def _ends_with(self, block_hash: str) -> bool:
+        rows = self._history.rows
+        return bool(rows) and rows[-1].facts.blockhash == block_hash
 
     async def _write(self, correlation_id: str, write: Callable[[], int]) -> PersistenceResult:
         try:

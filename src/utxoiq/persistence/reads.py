@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from utxoiq.models import Signal
+from utxoiq.persistence.sqlite import signal_of, values_of
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from utxoiq.models import Signal
     from utxoiq.persistence.sqlite import SqliteStore
-
-JSON_COLUMNS = {"confidence_basis", "metadata", "evidence", "inputs"}
-FLAGS = {"simulated", "processed", "grounded"}
 
 
 def signals(store: SqliteStore, limit: int, *, retracted: bool = False) -> list[dict[str, Any]]:
@@ -32,8 +28,7 @@ def signal(store: SqliteStore, signal_id: str) -> Signal | None:
     rows = store.database.query(sql, signal_id, signal_id)
     if len(rows) != 1:
         return None
-    values = _values(rows[0])
-    return Signal(**{k: v for k, v in values.items() if k in Signal.__dataclass_fields__})
+    return signal_of(rows[0])
 
 
 def mempool(store: SqliteStore) -> dict[str, Any] | None:
@@ -55,15 +50,16 @@ def audits(store: SqliteStore, limit: int) -> list[dict[str, Any]]:
     return [{**{k: r[k] for k in ("block_hash", "height", "taken_at")}, **json.loads(r["audit"])} for r in rows]
 
 
+def forecasts(store: SqliteStore, limit: int) -> list[dict[str, Any]]:
+    """What was foretold after the newest blocks, with what came where it is known; newest first. `limit`: blocks."""
+    rows = store.database.query(
+        "SELECT s.* FROM forecast_scores s WHERE s.block_height > "
+        "(SELECT max(block_height) - ? FROM forecast_scores) ORDER BY s.block_height DESC, s.horizon, s.method",
+        limit,
+    )
+    return [{name: row[name] for name in row.keys()} for row in rows]  # noqa: SIM118
+
+
 def _newest(store: SqliteStore, view: str, limit: int) -> list[dict[str, Any]]:
     sql = f"SELECT * FROM {view} ORDER BY created_at DESC, block_height DESC LIMIT ?"  # noqa: S608
-    return [_values(row) for row in store.database.query(sql, limit)]
-
-
-def _values(row: sqlite3.Row) -> dict[str, Any]:
-    def value(name: str) -> Any:
-        if name in JSON_COLUMNS:
-            return json.loads(row[name])
-        return bool(row[name]) if name in FLAGS else row[name]
-
-    return {name: value(name) for name in row.keys()}  # noqa: SIM118
+    return [values_of(row) for row in store.database.query(sql, limit)]

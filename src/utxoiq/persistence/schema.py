@@ -4,7 +4,7 @@ mempool snapshots that no block was mined from, which are dropped after some wee
 from __future__ import annotations
 
 APPLICATION_ID = 0x7574786F  # "utxo"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -46,6 +46,33 @@ CREATE TABLE IF NOT EXISTS facts (
     recorded_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS facts_by_block ON facts (block_hash, seq);
+
+CREATE TABLE IF NOT EXISTS flows (
+    seq INTEGER PRIMARY KEY,
+    block_hash TEXT NOT NULL REFERENCES blocks,
+    digest TEXT NOT NULL,
+    labels_version TEXT NOT NULL,
+    flows TEXT NOT NULL CHECK (json_valid(flows)),
+    recorded_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS flows_by_block ON flows (block_hash, seq);
+
+CREATE TABLE IF NOT EXISTS forecasts (
+    forecast_id TEXT PRIMARY KEY,
+    block_hash TEXT NOT NULL REFERENCES blocks,
+    method TEXT NOT NULL,
+    horizon TEXT NOT NULL,
+    target_height INTEGER NOT NULL,
+    value_kvb INTEGER NOT NULL,
+    low_kvb INTEGER,
+    high_kvb INTEGER,
+    cases INTEGER NOT NULL,
+    model_version TEXT NOT NULL,
+    correlation_id TEXT NOT NULL,
+    recorded_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS forecasts_by_target ON forecasts (target_height);
+CREATE INDEX IF NOT EXISTS forecasts_by_block ON forecasts (block_hash);
 
 CREATE TABLE IF NOT EXISTS signals (
     signal_id TEXT PRIMARY KEY,
@@ -141,6 +168,19 @@ FROM blocks b;
 CREATE VIEW IF NOT EXISTS current_facts AS
 SELECT f.* FROM facts f
 WHERE f.seq = (SELECT max(seq) FROM facts g WHERE g.block_hash = f.block_hash);
+
+CREATE VIEW IF NOT EXISTS current_flows AS
+SELECT f.* FROM flows f
+WHERE f.seq = (SELECT max(seq) FROM flows g WHERE g.block_hash = f.block_hash);
+
+CREATE VIEW IF NOT EXISTS forecast_scores AS
+SELECT f.*, b.height AS block_height, b.simulated,
+    t.block_hash AS target_hash,
+    json_extract(a.facts, '$.package_feerate_percentiles_kvb[2]') AS actual_kvb
+FROM forecasts f
+JOIN block_state b ON b.block_hash = f.block_hash AND b.state = 'connected'
+LEFT JOIN block_state t ON t.height = f.target_height AND t.state = 'connected'
+LEFT JOIN current_facts a ON a.block_hash = t.block_hash AND json_extract(a.facts, '$.txs') > 1;
 
 CREATE VIEW IF NOT EXISTS signal_state AS
 SELECT s.*,

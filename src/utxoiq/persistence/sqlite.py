@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from utxoiq.errors import ConfigError, NotLinked, StoreError, WrongNetwork
-from utxoiq.models import BlockFacts, BlockRecord, Cursor, Insight, MempoolSnapshot, Signal, digest
+from utxoiq.history import Past
+from utxoiq.models import BlockFacts, BlockFlows, BlockRecord, Cursor, Insight, MempoolSnapshot, Signal, digest
 from utxoiq.persistence.database import Database
 
 URL = "sqlite:///"
@@ -25,11 +27,15 @@ WITH RECURSIVE branch (block_hash, prev_hash, depth) AS (
     WHERE depth < ?
 )
 """
-FACTS_OF_BRANCH = BRANCH + "SELECT facts FROM branch JOIN current_facts USING (block_hash) ORDER BY depth DESC"  # noqa: S608
-MEMPOOLS_OF_BRANCH = (
-    BRANCH + "SELECT snapshot FROM branch LEFT JOIN block_snapshots USING (block_hash) "  # noqa: S608
+PAST_OF_BRANCH = (
+    BRANCH + "SELECT facts, flows, snapshot FROM branch JOIN current_facts USING (block_hash) "  # noqa: S608
+    "LEFT JOIN current_flows USING (block_hash) LEFT JOIN block_snapshots USING (block_hash) "
     "LEFT JOIN mempool_snapshots USING (snapshot_id) ORDER BY depth DESC"
 )
+MOST_STORED_TRANSFERS = 20
+"""The largest of a block's flows that are stored one by one; its sums are of all."""
+JSON_COLUMNS = {"confidence_basis", "metadata", "evidence", "inputs"}
+FLAGS = {"simulated", "processed", "grounded"}
 NOT_STORED = {"processed", "processed_at", "retracted_at"}
 
 
@@ -41,6 +47,22 @@ def open_store(url: str, *, must_exist: bool = False) -> SqliteStore:
     if must_exist and not path.exists():
         raise StoreError(f"no store at {path}: run `utxoiq scan` first, or give another --db")
     return SqliteStore(path)
+
+
+def values_of(row: sqlite3.Row) -> dict[str, Any]:
+    """A row of signals or insights, JSON and flags read."""
+
+    def value(name: str) -> Any:
+        if name in JSON_COLUMNS:
+            return json.loads(row[name])
+        return bool(row[name]) if name in FLAGS else row[name]
+
+    return {name: value(name) for name in row.keys()}  # noqa: SIM118
+
+
+def signal_of(row: sqlite3.Row) -> Signal:
+    """A row of `signal_state` as a signal."""
+    return Signal(**{k: v for k, v in values_of(row).items() if k in Signal.__dataclass_fields__})
 
 
 class SqliteStore:
@@ -76,20 +98,26 @@ class SqliteStore:
         name: str | None = self.database.value("SELECT state FROM block_state WHERE block_hash = ?", block_hash)
         return name
 
-    def window(self, block_hash: str, size: int) -> list[BlockFacts]:
-        """Facts of up to `size` blocks ending with `block_hash`, linked by parent, oldest first, without a gap."""
+    def window(self, block_hash: str, size: int) -> list[Past]:
+        """Up to `size` blocks ending with `block_hash`, linked by parent, oldest first, without a gap."""
         if size <= 0:
             return []
-        rows = self.database.query(FACTS_OF_BRANCH, block_hash, size)
-        return [BlockFacts.from_dict(json.loads(row["facts"])) for row in rows]
+        return [
+            Past(
+                BlockFacts.from_dict(json.loads(facts)),
+                None if flows is None else BlockFlows.from_dict(json.loads(flows)),
+                None if snapshot is None else MempoolSnapshot.from_dict(json.loads(snapshot)),
+            )
+            for facts, flows, snapshot in self.database.query(PAST_OF_BRANCH, block_hash, size)
+        ]
 
-    def mempools(self, block_hash: str, size: int) -> list[MempoolSnapshot | None]:
-        """The mempool that each of up to `size` blocks ending with `block_hash` was mined from, as it was last seen:
-        same blocks and order as `window`, None where it was not seen."""
-        if size <= 0:
-            return []
-        rows = self.database.query(MEMPOOLS_OF_BRANCH, block_hash, size)
-        return [None if row[0] is None else MempoolSnapshot.from_dict(json.loads(row[0])) for row in rows]
+    def mempool_of(self, block_hash: str) -> MempoolSnapshot | None:
+        """What a block was mined from, None where that was not seen."""
+        text = self.database.value(
+            "SELECT snapshot FROM block_snapshots JOIN mempool_snapshots USING (snapshot_id) WHERE block_hash = ?",
+            block_hash,
+        )
+        return None if text is None else MempoolSnapshot.from_dict(json.loads(text))
 
     def ancestors(self, block_hash: str) -> Iterator[tuple[str, bytes]]:
         """(hash, header) of a stored block and of those below it, downwards, as far as they are linked."""
@@ -106,6 +134,15 @@ class SqliteStore:
         sql = "SELECT count(*), min(recorded_at) FROM current_signals WHERE NOT processed AND recorded_at < ?"
         count, first = self.database.query(sql, since)[0]
         return count, first
+
+    def signals_with_flows(self) -> Iterator[tuple[Signal, BlockFlows | None]]:
+        """All signals that hold, oldest first, each with what labelled entities did in its block."""
+        rows = self.database.query(
+            "SELECT s.*, f.flows FROM current_signals s LEFT JOIN current_flows f USING (block_hash) "
+            "ORDER BY s.block_height, s.signal_id"
+        )
+        for row in rows:
+            yield signal_of(row), None if row["flows"] is None else BlockFlows.from_dict(json.loads(row["flows"]))
 
     # Writing
 
@@ -126,6 +163,7 @@ class SqliteStore:
                 self._advance(record.cursor, facts.previousblockhash)
             rows = self._write_block(record, at) + self._write_audit(record, at)
             rows += self._event("block_events", {"block_hash": facts.blockhash}, standing, record.correlation_id, at)
+            rows += self._write_flows(record.flows, at) + self._write_forecasts(record, at)
             rows += self._append("signals", "signal_id", record.signals, record.correlation_id, at)
             rows += self._append("insights", "insight_id", record.insights, record.correlation_id, at)
             rows += self._supersede(facts.blockhash, record.signals, record.correlation_id, at)
@@ -169,6 +207,32 @@ class SqliteStore:
                     rows += 1 + self._retract(signal.signal_id, REORG, None, correlation_id, at)
         return rows
 
+    def supersede(
+        self, signal_id: str, successor: Signal | None, insights: Sequence[Insight], reason: str, correlation_id: str
+    ) -> int:
+        """Retract a signal, and store what takes its place, if anything does, with what it means: the number of rows
+        written; 0 for one that is said just the same. Raises StoreError."""
+        if successor is not None and successor.signal_id == signal_id:
+            return 0
+        at, rows = int(time.time()), 0
+        with self.database.transaction():
+            if successor is not None:
+                rows += self._append("signals", "signal_id", [successor], correlation_id, at)
+                rows += self._append("insights", "insight_id", insights, correlation_id, at)
+            if self._last_event("signals", "signal_id", signal_id) != "retracted":
+                name = successor.signal_id if successor else None
+                rows += self._retract(signal_id, reason, name, correlation_id, at)
+        return rows
+
+    def restate(self, rows: Iterable[tuple[BlockFacts, BlockFlows | None]]) -> int:
+        """Store the facts and flows of known blocks as other labels tell them: the number of blocks of which something
+        was new. Earlier rows stay; the newest counts. Raises StoreError."""
+        at, blocks = int(time.time()), 0
+        with self.database.transaction():
+            for facts, flows in rows:
+                blocks += bool(self._write_facts(facts, at) + self._write_flows(flows, at))
+        return blocks
+
     def add_snapshot(self, snapshot: MempoolSnapshot) -> int:
         """Keep a mempool snapshot: 1, or 0 for one kept before. Raises StoreError."""
         with self.database.transaction():
@@ -209,7 +273,6 @@ class SqliteStore:
 
     def _write_block(self, record: BlockRecord, at: int) -> int:
         facts = record.facts
-        values = facts.as_dict()
         block = {
             "block_hash": facts.blockhash,
             "height": facts.height,
@@ -220,18 +283,36 @@ class SqliteStore:
             "simulated": facts.simulated,
             "recorded_at": at,
         }
-        name = digest(values)
-        latest = self.database.value("SELECT digest FROM current_facts WHERE block_hash = ?", facts.blockhash)
+        return self.database.insert("blocks", block) + self._write_facts(facts, at)
+
+    def _write_facts(self, facts: BlockFacts, at: int) -> int:
+        values = facts.as_dict()
         stored = {
             "block_hash": facts.blockhash,
-            "digest": name,
+            "digest": digest(values),
             "facts_version": facts.facts_version,
             "labels_version": facts.labels_version,
             "facts": json.dumps(values, ensure_ascii=False, separators=(",", ":")),
             "recorded_at": at,
         }
-        rows = self.database.insert("blocks", block)
-        return rows + (self.database.insert("facts", stored) if name != latest else 0)
+        latest = self.database.value("SELECT digest FROM current_facts WHERE block_hash = ?", facts.blockhash)
+        return self.database.insert("facts", stored) if stored["digest"] != latest else 0
+
+    def _write_flows(self, flows: BlockFlows | None, at: int) -> int:
+        if flows is None:
+            return 0
+        latest = self.database.value("SELECT digest FROM current_flows WHERE block_hash = ?", flows.blockhash)
+        if latest == flows.digest:
+            return 0
+        row = {"block_hash": flows.blockhash, "digest": flows.digest, "labels_version": flows.labels_version}
+        return self.database.insert(
+            "flows", {**row, "flows": asdict(flows.sums(MOST_STORED_TRANSFERS)), "recorded_at": at}
+        )
+
+    def _write_forecasts(self, record: BlockRecord, at: int) -> int:
+        told = {"correlation_id": record.correlation_id, "recorded_at": at}
+        rows = [{"forecast_id": one.forecast_id, **asdict(one), **told} for one in record.forecasts]
+        return sum(self.database.insert("forecasts", row) for row in rows)
 
     def _write_audit(self, record: BlockRecord, at: int) -> int:
         snapshot = record.block.mempool
@@ -242,7 +323,7 @@ class SqliteStore:
 
     def _write_snapshot(self, snapshot: MempoolSnapshot) -> int:
         row = {"snapshot_id": snapshot.snapshot_id, "taken_at": snapshot.taken_at, "tip": snapshot.tip}
-        return self.database.insert("mempool_snapshots", {**row, "snapshot": asdict(snapshot)})
+        return self.database.insert("mempool_snapshots", {**row, "snapshot": snapshot.as_dict()})
 
     def _event(self, table: str, row: dict[str, Any], event: str, correlation_id: str, at: int) -> int:
         return self.database.insert(table, {**row, "event": event, "correlation_id": correlation_id, "recorded_at": at})

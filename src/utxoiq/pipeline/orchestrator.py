@@ -6,16 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from utxoiq.entities.labels import LabelSet, labels_for
 from utxoiq.errors import InsightRefused, Transient, UtxoiqError
 from utxoiq.facts.projection import audit
-from utxoiq.models import BlockFacts, BlockRecord, Cursor, Insight, PipelineResult, Signal
+from utxoiq.models import BlockRecord, Cursor, Insight, PipelineResult, Signal
 from utxoiq.observability import MonitoringModule, bind_correlation_id
 from utxoiq.pipeline.error_handler import ErrorHandler
-from utxoiq.pipeline.runner import ProcessorThread
+from utxoiq.pipeline.runner import Found, ProcessorThread
 from utxoiq.processors.base import ProcessingContext, SignalProcessor
 
 if TYPE_CHECKING:
@@ -118,26 +119,34 @@ class PipelineOrchestrator:
         self, block: BlockData, correlation_id: str, timing: dict[str, float]
     ) -> PipelineResult:
         from utxoiq.facts.compute import compute_facts  # noqa: PLC0415 kernels load with the first block, not before
+        from utxoiq.facts.flows import compute_flows  # noqa: PLC0415
 
-        began = time.perf_counter()
+        began, labels = time.perf_counter(), self._labels_of(block.network)
         with self.monitoring.span("facts"):
-            facts = compute_facts(block, self._labels_of(block.network))
+            facts = compute_facts(block, labels)
+            flows = compute_flows(block, labels)
         cursor = await asyncio.to_thread(self._cursor_after, block)
+        recorded = await self.signal_persistence.recorded_mempool(block.block_hash)
+        block = replace(block, mempool=recorded) if recorded else block
         with self.monitoring.span("signals"):
-            signals = await self._generate_signals(block, facts, cursor is not None, correlation_id)
+            window = await self.signal_persistence.window(block.prev_hash, self._window_size if cursor else 0)
+            context = ProcessingContext(facts, window, labels, correlation_id, flows)
+            signals, forecasts = await self._generate_signals(block, context)
         timing["signal_generation_ms"] = _ms_since(began)
         with self.monitoring.span("insights"):
             insights = await self._narrate(signals, correlation_id)
         persisting = time.perf_counter()
         foretold = audit(block.mempool, facts) if block.mempool else None
-        record = BlockRecord(block, facts, tuple(signals), tuple(insights), cursor, correlation_id, foretold)
+        record = BlockRecord(
+            block, facts, tuple(signals), tuple(insights), cursor, correlation_id, foretold, flows, tuple(forecasts)
+        )
         with self.monitoring.span("commit"):
             written = await self._commit(record)
         if written.success and facts.pool_name:
             self.monitoring.emit_entity_metrics(facts.pool_name, "mining_pool")
         timing["signal_persistence_ms"] = _ms_since(persisting)
         return PipelineResult(
-            written.success, block.height, signals, correlation_id, timing, insights, written.error,
+            written.success, block.height, signals, correlation_id, timing, insights, forecasts, written.error,
             rows_written=written.written,
         )  # fmt: skip
 
@@ -174,29 +183,21 @@ class PipelineOrchestrator:
             return None
         return Cursor(str(block.block_hash), block.height)
 
-    async def _generate_signals(
-        self, block: BlockData, facts: BlockFacts, linked: bool, correlation_id: str
-    ) -> list[Signal]:
-        window = await self.signal_persistence.window(block.prev_hash, self._window_size) if linked else []
-        seen = block.mempool is not None and window
-        mempools = await self.signal_persistence.mempools(block.prev_hash, len(window)) if seen else []
-        labels = self._labels_of(block.network)
-        context = ProcessingContext(facts, tuple(window), labels, correlation_id, tuple(mempools))
+    async def _generate_signals(self, block: BlockData, context: ProcessingContext) -> Found:
         found = await asyncio.gather(*(self._run_processor_safe(r, block, context) for r in self._runners))
-        return [signal for signals in found for signal in signals]
+        return Found([one for f in found for one in f.signals], [one for f in found for one in f.forecasts])
 
-    async def _run_processor_safe(
-        self, runner: ProcessorThread, block: BlockData, context: ProcessingContext
-    ) -> list[Signal]:
-        """A processor's signals, none where it fails: that is logged and stops nothing else."""
+    async def _run_processor_safe(self, runner: ProcessorThread, block: BlockData, context: ProcessingContext) -> Found:
+        """What a processor finds, nothing where it fails: that is logged and stops nothing else."""
         try:
+            await runner.prepare()
             return await runner.process(block, context, self._timeout)
         except Exception as error:  # noqa: BLE001 whatever a processor does, the others go on
             self.errors.handle_processor_error(
                 error, processor=runner.processor.signal_type, correlation_id=context.correlation_id,
                 block_height=block.height, block_hash=str(block.block_hash),
             )  # fmt: skip
-            return []
+            return Found([], [])
 
     async def _narrate(self, signals: Sequence[Signal], correlation_id: str) -> list[Insight]:
         insights = []

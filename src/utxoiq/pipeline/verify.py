@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from utxoiq.chain.hashes import Hash256
 from utxoiq.errors import ConfigError, InputRefused, UtxoiqError
 from utxoiq.facts.compute import compute_facts
+from utxoiq.facts.flows import compute_flows
+from utxoiq.history import Past, Window
 from utxoiq.models import FACTS_VERSION, MempoolSnapshot, Signal, canonical_json
 from utxoiq.processors.base import ProcessingContext, ProcessorConfig
 from utxoiq.processors.discovery import discover
@@ -37,15 +39,16 @@ async def verify(
     try:
         processor, size = _recorded_inputs(signal, labels)
         blocks = list(source.branch(Hash256.from_display(signal.block_hash), size))
-        facts = [compute_facts(block, labels) for block in blocks]
+        rows = [Past(compute_facts(block, labels), compute_flows(block, labels)) for block in blocks]
     except (_OtherInputs, InputRefused) as error:
         return Verdict("cannot tell", str(error))
     if len(blocks) < size:
         return Verdict("cannot tell", f"it rests on {size} blocks, of which the source has {len(blocks)}")
     seen = (*[None] * (size - len(mempools)), *mempools)
-    if "mempool" in signal.inputs and seen[-1] is None:
+    if signal.inputs.get("mempool") is not None and seen[-1] is None:
         return Verdict("cannot tell", "it rests on a mempool snapshot, which is not here")
-    context = ProcessingContext(facts[-1], tuple(facts[:-1]), labels, signal.correlation_id, seen[:-1])
+    past = [Past(row.facts, row.flows and row.flows.sums(), seen[i]) for i, row in enumerate(rows[:-1])]
+    context = ProcessingContext(rows[-1].facts, Window.of(past), labels, signal.correlation_id, rows[-1].flows)
     verdict = _compare(signal, await processor.process_block(replace(blocks[-1], mempool=seen[-1]), context))
     unknown = sum(block.spent is None for block in blocks)
     if verdict.verdict == "different" and unknown:
@@ -61,7 +64,7 @@ def _recorded_inputs(signal: Signal, labels: LabelSet) -> tuple[SignalProcessor,
     """Its processor with its recorded settings, and how many blocks it saw. Raises _OtherInputs."""
     recorded = signal.inputs
     try:
-        processor, size = _processor(signal), int(recorded["window"]["blocks"]) + 1
+        processor, size = recorded_processor(signal), int(recorded["window"]["blocks"]) + 1
         facts_version, labels_version = recorded["facts_version"], recorded["labels_version"]
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise _OtherInputs(f"its recorded inputs can't be used ({error})") from error
@@ -71,12 +74,16 @@ def _recorded_inputs(signal: Signal, labels: LabelSet) -> tuple[SignalProcessor,
         raise _OtherInputs(f"{signal.model_version} is not the installed model of {signal.signal_type}")
     if facts_version != FACTS_VERSION:
         raise _OtherInputs(f"it rests on facts version {facts_version}, this is {FACTS_VERSION}")
+    if recorded["window"].get("other_versions"):
+        raise _OtherInputs(f"it rests on blocks recorded under {', '.join(recorded['window']['other_versions'])} too")
     if labels_version != labels.version:
         raise _OtherInputs(f"it rests on labels {labels_version}, these are {labels.version}")
     return processor, size
 
 
-def _processor(signal: Signal) -> SignalProcessor | None:
+def recorded_processor(signal: Signal) -> SignalProcessor | None:
+    """The installed processor of its model, with its recorded settings; None for another model. Raises ConfigError,
+    KeyError for settings that can't be used."""
     settings = dict(signal.inputs["settings"])
     config = ProcessorConfig(True, settings.pop("confidence_threshold"), settings.pop("time_window"), **settings)
     for processor in discover():

@@ -11,12 +11,33 @@ from typing import TYPE_CHECKING, Any
 from utxoiq.processors.base import ProcessingContext, ProcessorConfig, SignalProcessor
 
 if TYPE_CHECKING:
+    from utxoiq.processors.exchange import ExchangeProcessor
     from utxoiq.processors.mempool import MempoolProcessor
     from utxoiq.processors.miner import MinerProcessor
+    from utxoiq.processors.predictive import PredictiveProcessor
+    from utxoiq.processors.treasury import TreasuryProcessor
+    from utxoiq.processors.whale import WhaleProcessor
 
-_LAZY = {"MempoolProcessor": "mempool", "MinerProcessor": "miner"}
+_LAZY = {
+    "ExchangeProcessor": "exchange",
+    "MempoolProcessor": "mempool",
+    "MinerProcessor": "miner",
+    "PredictiveProcessor": "predictive",
+    "TreasuryProcessor": "treasury",
+    "WhaleProcessor": "whale",
+}
 
-__all__ = ["MempoolProcessor", "MinerProcessor", "ProcessingContext", "ProcessorConfig", "SignalProcessor"]
+__all__ = [
+    "ExchangeProcessor",
+    "MempoolProcessor",
+    "MinerProcessor",
+    "PredictiveProcessor",
+    "ProcessingContext",
+    "ProcessorConfig",
+    "SignalProcessor",
+    "TreasuryProcessor",
+    "WhaleProcessor",
+]
 
 
 def __getattr__(name: str) -> Any:

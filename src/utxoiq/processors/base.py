@@ -5,16 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from utxoiq.errors import ConfigError
-from utxoiq.models import BlockFacts, Signal, SignalType, digest
+from utxoiq.history import Past, Window
+from utxoiq.models import BlockFacts, BlockFlows, Signal, SignalType, digest
 
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
-    from utxoiq.models import BlockData, MempoolSnapshot
+    from utxoiq.models import BlockData, Forecast, MempoolSnapshot
+    from utxoiq.processors.metadata import Field
 
 FACTS_READ_BY_ALL = ("blockhash", "height", "time", "simulated")
+A_MONTH = 4320
+"""Blocks of 30 days."""
 
 
 class ProcessorConfig:
@@ -46,26 +51,37 @@ class ProcessingContext:
     """All that a processor may see beside the block: nothing of it lies in the block's future."""
 
     facts: BlockFacts
-    window: Sequence[BlockFacts]
-    """Facts of the blocks before, same branch, oldest first, without a gap; empty for an island."""
+    window: Window
+    """Facts, flows and mempools of the blocks before, same branch, oldest first, without a gap; empty for an island."""
     entities: LabelSet
     correlation_id: str
-    mempools: Sequence[MempoolSnapshot | None] = ()
-    """The mempool each block of `window` was mined from, None where it was not seen; empty for history."""
+    flows: BlockFlows | None = None
+    """Of this block; None where what it spent is unknown."""
     balances: None = None
+    """Of every script at the parent; None without a ledger."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Seen(NamedTuple):
+    """The mempools of the window were looked at, and the one this block was mined from."""
+
+    last: MempoolSnapshot | None
 
 
 class SignalProcessor(ABC):
     """Finds one type of signal. Pure: the same block and context give the same signals, and change neither.
 
     A subclass names its `signal_type` and `model_version`, the facts it `reads` (only those go into a signal's
-    identity), and its thresholds with their defaults.
+    identity), whether it reads flows and mempools, its `kinds` with the metadata of each, and its thresholds with
+    their defaults.
     """
 
     signal_type: ClassVar[SignalType]
     model_version: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
+    reads_flows: ClassVar[Literal["never", "of the block", "of the window"]] = "never"
+    kinds: ClassVar[Mapping[str, Mapping[str, Field]]]
+    """Kind -> what its metadata holds, by name."""
     window_blocks: ClassVar[int]
     defaults: ClassVar[Mapping[str, float]] = {}
 
@@ -101,29 +117,40 @@ class SignalProcessor(ABC):
     async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
         """The signals of this type in `block`."""
 
-    def window(self, context: ProcessingContext) -> Sequence[BlockFacts]:
+    def prepare(self) -> None:  # noqa: B027 most need nothing
+        """Load what the first block needs, such as kernels that are compiled once, however long that takes."""
+
+    def forecasts(self, block: BlockData, context: ProcessingContext) -> list[Forecast]:  # noqa: ARG002
+        """What it expects of later blocks; stored with the block, scored when those come. Pure, too."""
+        return []
+
+    def window(self, context: ProcessingContext) -> Window:
         """The last `window_size` blocks before this one."""
-        return context.window[max(0, len(context.window) - self.window_size) :]
+        return context.window.last(self.window_size)
 
-    def mempools(self, context: ProcessingContext) -> Sequence[MempoolSnapshot | None]:
-        """Those of `window`; empty for history."""
-        return context.mempools[max(0, len(context.mempools) - self.window_size) :]
-
-    def inputs(self, context: ProcessingContext, mempool: MempoolSnapshot | None = None) -> dict[str, Any]:
-        """Digest and versions of all it saw: what `verify` needs to see it again. `mempool`: of this block, for a
-        signal that rests on it and on those before."""
+    def inputs(self, context: ProcessingContext, mempools: Seen | None = None) -> dict[str, Any]:
+        """Digest and versions of all it saw: what `verify` needs to see it again. `mempools`: for a signal that rests
+        on them."""
         fields = (*FACTS_READ_BY_ALL, *self.reads)
         window = self.window(context)
-        seen: list[Any] = [[getattr(facts, name) for name in fields] for facts in (*window, context.facts)]
-        inputs = {
-            "window": {"blocks": len(window), "first": window[0].blockhash if window else None},
+        now = Past(context.facts, context.flows)
+        seen: list[Any] = [digest_of_series(window.series(row_digest, fields, self.reads_flows == "of the window"))]
+        seen.append(row_digest(now, fields, self.reads_flows != "never"))
+        inputs: dict[str, Any] = {
+            "window": {"blocks": len(window), "first": window[0].blockhash if len(window) else None},
             "settings": self.settings,
             "labels_version": context.facts.labels_version,
             "facts_version": context.facts.facts_version,
         }
-        if mempool is not None:
-            seen.append([one and one.snapshot_id for one in (*self.mempools(context), mempool)])
-            inputs["mempool"] = mempool.snapshot_id
+        others = {*window.series(labels_of), *window.series(facts_version_of)} - {
+            context.facts.labels_version, context.facts.facts_version,
+        }  # fmt: skip
+        if others:
+            inputs["window"]["other_versions"] = sorted(map(str, others))
+        if mempools is not None:
+            name = mempools.last and mempools.last.snapshot_id
+            seen.append(digest_of_series([*window.series(mempool_of), name or ""]))
+            inputs["mempool"] = name
         return {"digest": digest([seen, self.settings]), **inputs}
 
     def signal(
@@ -135,10 +162,10 @@ class SignalProcessor(ABC):
         basis: dict[str, Any],
         metadata: dict[str, Any],
         txids: Sequence[str] = (),
-        mempool: MempoolSnapshot | None = None,
+        mempools: Seen | None = None,
     ) -> list[Signal]:
-        """The signal, as a list of one; of none where its confidence is below the threshold. `mempool`: the block's,
-        where the signal rests on it."""
+        """The signal, as a list of one; of none where its confidence is below the threshold. `mempools`: where the
+        signal rests on those of the window and of the block."""
         if confidence < self.config.confidence_threshold:
             return []
         facts = context.facts
@@ -155,8 +182,30 @@ class SignalProcessor(ABC):
                 evidence={"txids": list(txids), "block_hashes": [facts.blockhash]},
                 created_at=facts.time,
                 model_version=self.model_version,
-                inputs=self.inputs(context, mempool),
+                inputs=self.inputs(context, mempools),
                 simulated=facts.simulated,
                 correlation_id=context.correlation_id,
             )
         ]
+
+
+def row_digest(row: Past, fields: tuple[str, ...], with_flows: bool) -> str:
+    """Of these facts of a block, and of its flows."""
+    values = [getattr(row.facts, name) for name in fields]
+    return digest([values, row.flows and row.flows.digest] if with_flows else values)
+
+
+def labels_of(row: Past) -> str:
+    return row.facts.labels_version
+
+
+def facts_version_of(row: Past) -> int:
+    return row.facts.facts_version
+
+
+def mempool_of(row: Past) -> str:
+    return row.mempool.snapshot_id if row.mempool else ""
+
+
+def digest_of_series(digests: list[str]) -> str:
+    return sha256(" ".join(digests).encode()).hexdigest()

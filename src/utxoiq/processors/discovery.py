@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
 
 from utxoiq.errors import ConfigError
 from utxoiq.processors.base import ProcessorConfig, SignalProcessor
+from utxoiq.processors.metadata import Field
 
 GROUP = "utxoiq.processors"
 
@@ -35,3 +38,9 @@ def discovered(configs: dict[str, ProcessorConfig] | None = None) -> dict[str, S
     if unknown:
         raise ConfigError(f"no such processor: {unknown[0]}; there are {', '.join(found)}")
     return found
+
+
+@cache
+def declared_kinds() -> Mapping[tuple[str, str], Mapping[str, Field]]:
+    """(signal type, kind) -> what its metadata holds, of all installed processors. Raises ConfigError."""
+    return {(one.signal_type, kind): schema for one in discover() for kind, schema in one.kinds.items()}

@@ -8,17 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from utxoiq.models import BLOCK_WEIGHT
-from utxoiq.processors.base import ProcessingContext, SignalProcessor
-from utxoiq.processors.statistics import median, rank_confidence
+from utxoiq.processors.base import ProcessingContext, Seen, SignalProcessor
+from utxoiq.processors.metadata import Field, having
+from utxoiq.processors.statistics import median, rank_confidence, tail
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from utxoiq.history import Past
     from utxoiq.models import BlockData, BlockFacts, MempoolSnapshot, Signal, SignalType
 
 MIDDLE = 2
 """Index of the median among the percentiles."""
+FEERATE = ("basis", "feerate_kvb", "usual_feerate_kvb", "ratio", "window_blocks")
+BACKLOG = ("basis", "backlog_blocks", "usual_backlog_blocks", "waiting_transactions", "seen_at", "window_blocks")
 
 
 class MempoolProcessor(SignalProcessor):
@@ -26,8 +30,18 @@ class MempoolProcessor(SignalProcessor):
     emptying and purging where the node's mempool was seen before the block."""
 
     signal_type: ClassVar[SignalType] = "mempool"
-    model_version = "mempool-2"
+    model_version = "mempool-3"
     reads = ("txs", "totalfee", "package_feerate_percentiles_kvb", "top_fee")
+    kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
+        **dict.fromkeys(("fee_spike", "fee_drop"), having(*FEERATE)),
+        "tx_count_record": having("basis", "transactions", "window_blocks", "most_before", "usual_transactions"),
+        "payments_resume": having("basis", "transactions", "window_blocks"),
+        "fee_overpaid": having(
+            "basis", "fee", "feerate_kvb", "usual_feerate_kvb", "ratio", "share_of_fees", "transactions"
+        ),
+        **dict.fromkeys(("congestion", "mempool_emptied"), having(*BACKLOG)),
+        "purging": having("basis", "minfee_kvb", "relayfee_kvb", "waiting_transactions", "seen_at", "window_blocks"),
+    }
     window_blocks = 144
     defaults: ClassVar[Mapping[str, float]] = {
         "minimum_history": 72,
@@ -53,13 +67,13 @@ class MempoolProcessor(SignalProcessor):
 
     def _backlog(self, now: MempoolSnapshot, context: ProcessingContext) -> list[Signal]:
         """The backlog in full blocks: at its first crossing of a border in a while."""
-        weights = [None if seen is None else seen.backlog_weight for seen in self.mempools(context)]
+        weights = self.window(context).series(backlog_weight)
         past = [weight for weight in weights if weight is not None]
         if now.backlog_weight is None or len(past) < self.minimum_history:
             return []
         blocks, usual = now.backlog_weight / BLOCK_WEIGHT, median(past)
         full = max(self.thresholds["congested_blocks"] * BLOCK_WEIGHT, self.thresholds["congestion_ratio"] * usual)
-        recent = [weight for weight in weights[-int(self.thresholds["quiet_blocks"]) :] if weight is not None]
+        recent = [weight for weight in tail(weights, self.thresholds["quiet_blocks"]) if weight is not None]
         metadata = {
             "basis": "this node's mempool before the block",
             "backlog_blocks": round(blocks, 1),
@@ -70,17 +84,17 @@ class MempoolProcessor(SignalProcessor):
         }
         if now.backlog_weight >= full and all(weight < full for weight in recent):
             confidence, basis = rank_confidence(sum(weight < now.backlog_weight for weight in past), len(past))
-            return self.signal(context, "congestion", "chain", confidence, basis, metadata, mempool=now)
-        emptied = now.backlog_weight < BLOCK_WEIGHT <= min(recent, default=0)
+            return self.signal(context, "congestion", "chain", confidence, basis, metadata, mempools=Seen(now))
+        emptied = now.backlog_weight < BLOCK_WEIGHT and all(weight >= BLOCK_WEIGHT for weight in recent)
         if emptied and usual >= self.thresholds["emptied_from_blocks"] * BLOCK_WEIGHT:
             confidence, basis = rank_confidence(sum(weight > now.backlog_weight for weight in past), len(past))
-            return self.signal(context, "mempool_emptied", "chain", confidence, basis, metadata, mempool=now)
+            return self.signal(context, "mempool_emptied", "chain", confidence, basis, metadata, mempools=Seen(now))
         return []
 
     def _purging(self, now: MempoolSnapshot, context: ProcessingContext) -> list[Signal]:
         """The node throws out what pays least, and none of the window's mempools did."""
-        past = [seen for seen in self.mempools(context) if seen is not None]
-        quiet = past[-int(self.thresholds["quiet_blocks"]) :]
+        past = [row.mempool for row in self.window(context).rows if row.mempool is not None]
+        quiet = tail(past, self.thresholds["quiet_blocks"])
         if now.minfee_kvb <= now.relayfee_kvb or len(past) < self.minimum_history:
             return []
         if any(seen.minfee_kvb > seen.relayfee_kvb for seen in quiet):
@@ -94,19 +108,19 @@ class MempoolProcessor(SignalProcessor):
             "window_blocks": len(past),
         }
         confidence, basis = rank_confidence(sum(seen.minfee_kvb < now.minfee_kvb for seen in past), len(past))
-        return self.signal(context, "purging", "chain", confidence, basis, metadata, mempool=now)
+        return self.signal(context, "purging", "chain", confidence, basis, metadata, mempools=Seen(now))
 
     def _feerate(self, context: ProcessingContext) -> list[Signal]:
-        past, now = self.window(context), _feerate(context.facts)
-        rates = [rate for facts in past if (rate := _feerate(facts)) is not None]
+        past, now = self.window(context).series(feerate_of), feerate(context.facts)
+        rates = [rate for rate in past if rate is not None]
         if now is None or len(rates) < self.minimum_history:
             return []
         usual, up = median(rates), now > median(rates)
         confidence, basis = rank_confidence(sum(rate < now if up else rate > now for rate in rates), len(rates))
         if self._direction(now, usual) == 0 or confidence < self.thresholds["spike_rank"]:
             return []
-        quiet = past[max(0, len(past) - int(self.thresholds["quiet_blocks"])) :]
-        if any(self._direction(_feerate(facts) or 0, usual) == self._direction(now, usual) for facts in quiet):
+        quiet = tail(past, self.thresholds["quiet_blocks"])
+        if any(self._direction(rate or 0, usual) == self._direction(now, usual) for rate in quiet):
             return []  # the same excursion goes on
         metadata = {
             "basis": "in-block feerates",
@@ -123,10 +137,9 @@ class MempoolProcessor(SignalProcessor):
         return (rate >= usual * ratio > 0) - (0 < rate * ratio <= usual)
 
     def _count(self, context: ProcessingContext) -> list[Signal]:
-        past, now = self.window(context), _payments(context.facts)
-        if len(past) < self.minimum_history:
+        counts, now = self.window(context).series(payments_of), _payments(context.facts)
+        if len(counts) < self.minimum_history:
             return []
-        counts = [_payments(facts) for facts in past]
         if now == 0 or now < self.thresholds["count_ratio"] * max(counts):
             return []
         confidence, basis = rank_confidence(len(counts), len(counts))
@@ -138,7 +151,7 @@ class MempoolProcessor(SignalProcessor):
 
     def _overpaid(self, context: ProcessingContext) -> list[Signal]:
         facts, top = context.facts, context.facts.top_fee
-        usual = _feerate(facts)
+        usual = feerate(facts)
         if top is None or not facts.totalfee or not usual or facts.txs <= self.thresholds["overpaid_minimum_txs"]:
             return []
         share = top["fee"] / facts.totalfee
@@ -168,7 +181,19 @@ def _payments(facts: BlockFacts) -> int:
     return facts.txs - 1
 
 
-def _feerate(facts: BlockFacts) -> int | None:
+def payments_of(row: Past) -> int:
+    return _payments(row.facts)
+
+
+def feerate(facts: BlockFacts) -> int | None:
     """The median package feerate in sat/kvB, None where unknown or where there was nothing to measure."""
     percentiles: Sequence[int] | None = facts.package_feerate_percentiles_kvb
     return None if percentiles is None or facts.txs < MIDDLE else percentiles[MIDDLE]
+
+
+def feerate_of(row: Past) -> int | None:
+    return feerate(row.facts)
+
+
+def backlog_weight(row: Past) -> int | None:
+    return row.mempool.backlog_weight if row.mempool else None

@@ -7,26 +7,53 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from utxoiq.processors.base import ProcessingContext, SignalProcessor
-from utxoiq.processors.statistics import fisher_p, rank_confidence
+from utxoiq.models import BLOCK_WEIGHT
+from utxoiq.processors.base import ProcessingContext, Seen, SignalProcessor
+from utxoiq.processors.metadata import Field, having
+from utxoiq.processors.moves import MOVES, moves
+from utxoiq.processors.shares import concentration, run_of, shifts
+from utxoiq.processors.statistics import RULE, chance_confidence, median, rank_confidence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
+    from utxoiq.history import Past
     from utxoiq.models import BlockData, BlockFacts, Signal, SignalType
 
-RULE: dict[str, Any] = {"basis": "a consensus rule, read off the block", "cases": 1, "calibrated": True}
-MOST_CERTAIN = 0.999999
-"""A test by chance leaves a chance, however small."""
+POOL = ("pool_name", "pool_by")
+COINBASES = Field("sat", "of what was spent, coinbase outputs: each is spent for the first time", optional=True)
+SHIFT = ("pool_name", "direction", "share", "share_before", "blocks", "recent_blocks", "blocks_before", "window_blocks",
+         "pools_tested", "p_value")  # fmt: skip
 
 
 class MinerProcessor(SignalProcessor):
-    """Pool share shifts, empty blocks, rewards left unclaimed, halvings."""
+    """Pool share shifts, streaks and concentration; empty and under-filled blocks; rewards left unclaimed; halvings;
+    what pools pass on."""
 
     signal_type: ClassVar[SignalType] = "miner"
-    model_version = "miner-1"
-    reads = ("txs", "pool", "pool_name", "pool_by", "subsidy", "coinbase_unclaimed", "coinbase_value")
-    window_blocks = 1008
+    model_version = "miner-2"
+    reads = ("txs", "pool", "pool_name", "pool_by", "subsidy", "coinbase_unclaimed", "coinbase_value", "weight")
+    reads_flows = "of the block"
+    kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
+        "halving": having("subsidy", "subsidy_before"),
+        "reward_unclaimed": having("unclaimed", "claimed", "entitled", *POOL),
+        "empty_block": having("empty_before", "window_blocks", "seconds_after_parent", *POOL),
+        "underfilled_block": having(
+            "weight_share",
+            "usual_weight_share",
+            "backlog_blocks",
+            "seen_at",
+            "seconds_after_parent",
+            "window_blocks",
+            "transactions",
+            *POOL,
+        ),
+        "pool_share_shift": having(*SHIFT),
+        "pool_streak": having("pool_name", "streak", "share", "window_blocks", "p_value"),
+        "hashrate_concentration": having("pool_name", "share", "blocks", "recent_blocks", "p_value"),
+        "miner_distribution": having(*MOVES, coinbase_outputs=COINBASES),
+    }
+    window_blocks = 1080
     defaults: ClassVar[Mapping[str, float]] = {
         "minimum_history": 144,
         "recent_blocks": 144,
@@ -35,6 +62,13 @@ class MinerProcessor(SignalProcessor):
         "quiet_blocks": 72,
         "empty_share": 0.03,
         "unclaimed_sat": 1,
+        "full_share": 0.9,
+        "underfilled_share": 0.5,
+        "streak_p": 0.05,
+        "concentration_blocks": 1008,
+        "concentration_share": 0.4,
+        "concentration_p": 0.001,
+        "distribution_btc": 50,
     }
 
     async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
@@ -43,7 +77,11 @@ class MinerProcessor(SignalProcessor):
             *self._halving(block, context),
             *self._unclaimed(context),
             *self._empty(context),
+            *self._underfilled(block, context),
             *self._share_shift(context),
+            *self._streak(context),
+            *self._concentration(context),
+            *self._distribution(context),
         ]
 
     def _halving(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
@@ -74,7 +112,7 @@ class MinerProcessor(SignalProcessor):
         past, facts = self.window(context), context.facts
         if facts.txs > 1 or len(past) < self.minimum_history:
             return []
-        empty = sum(earlier.txs == 1 for earlier in past)
+        empty = past.series(txs_of).count(1)
         if empty > self.thresholds["empty_share"] * len(past):
             return []
         confidence, basis = rank_confidence(len(past) - empty, len(past))
@@ -86,55 +124,118 @@ class MinerProcessor(SignalProcessor):
         }
         return self.signal(context, "empty_block", facts.pool or "unknown", confidence, basis, metadata)
 
-    def _share_shift(self, context: ProcessingContext) -> list[Signal]:
-        """Pools whose share of the recent blocks differs from their share of the blocks before those.
+    def _underfilled(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
+        """A block with payments and much room left, while the mempool it was mined from would have filled it."""
+        facts, seen = context.facts, block.mempool
+        full = facts.weight / BLOCK_WEIGHT
+        if facts.txs < 2 or seen is None or full > self.thresholds["underfilled_share"]:
+            return []
+        past = self.window(context).series(weight_share)
+        waiting = (seen.backlog_weight or 0) / BLOCK_WEIGHT
+        if len(past) < self.minimum_history or waiting < 1 or median(past) < self.thresholds["full_share"]:
+            return []
+        confidence, basis = rank_confidence(sum(share > full for share in past), len(past))
+        metadata = {
+            "weight_share": round(full, 4),
+            "usual_weight_share": round(median(past), 4),
+            "backlog_blocks": round(waiting, 1),
+            "seen_at": seen.taken_at,
+            "seconds_after_parent": facts.time - context.window[-1].time,
+            "window_blocks": len(past),
+            "transactions": facts.txs - 1,
+            **_pool(facts),
+        }
+        subject = facts.pool or "unknown"
+        return self.signal(context, "underfilled_block", subject, confidence, basis, metadata, mempools=Seen(seen))
 
-        Fisher's exact test, with all pools tested at once accounted for (Bonferroni). Said when it begins: a pool
-        whose share had already shifted at some point of the last `quiet_blocks` is not told again.
-        """
-        blocks = [*self.window(context), context.facts]
-        names = {facts.pool: facts.pool_name for facts in blocks if facts.pool}
-        signals: list[Signal] = []
-        for pool, name in sorted(names.items()):
-            shift = self._shift(pool, blocks, len(names))
-            earlier = range(1, int(self.thresholds["quiet_blocks"]) + 1) if shift else ()
-            if shift and not any(self._shift(pool, blocks[:-k], len(names)) for k in earlier):
-                basis = {
-                    "basis": "one minus the p-value of Fisher's exact test over all pools",
-                    "cases": len(blocks),
-                    "calibrated": False,
-                }
-                confidence = min(1 - shift["p_value"], MOST_CERTAIN)
-                signals += self.signal(
-                    context, "pool_share_shift", pool, confidence, basis, {"pool_name": name, **shift}
-                )
-        return signals
-
-    def _shift(self, pool: str, blocks: Sequence[BlockFacts], pools: int) -> dict[str, Any] | None:
-        """How the share of `pool` differs between the recent blocks and those before, None where it does not."""
-        recent_size = int(self.thresholds["recent_blocks"])
-        recent, before = blocks[-recent_size:], blocks[:-recent_size]
-        if len(before) < self.minimum_history:
-            return None
-        now, then = (sum(facts.pool == pool for facts in part) for part in (recent, before))
-        share, share_before = now / len(recent), then / len(before)
-        if abs(share - share_before) < self.thresholds["share_change"]:
-            return None
-        p = min(1.0, fisher_p(now, len(recent), then, len(before)) * pools)
-        if p >= self.thresholds["share_p"]:
-            return None
-        return {
-            "direction": "up" if share > share_before else "down",
-            "share": round(share, 4),
-            "share_before": round(share_before, 4),
-            "blocks": now,
-            "recent_blocks": len(recent),
-            "blocks_before": then,
-            "window_blocks": len(before),
-            "pools_tested": pools,
+    def _streak(self, context: ProcessingContext) -> list[Signal]:
+        """Blocks in a row of one pool, when they become more than its share of the window before explains."""
+        pool, run = context.facts.pool, run_of(self._pools(context))
+        p, least = run.chance(run.length), self.thresholds["streak_p"]
+        too_few = run.before < self.minimum_history or not run.share
+        if pool is None or run.length < 2 or too_few or p > least or run.chance(run.length - 1) <= least:
+            return []
+        confidence, basis = chance_confidence(p, run.before, "such a run anywhere in as many blocks")
+        metadata = {
+            "pool_name": context.facts.pool_name,
+            "streak": run.length,
+            "share": round(run.share, 4),
+            "window_blocks": run.before,
             "p_value": float(f"{p:.3g}"),
         }
+        return self.signal(context, "pool_streak", pool, confidence, basis, metadata)
+
+    def _concentration(self, context: ProcessingContext) -> list[Signal]:
+        """A pool whose share of the last `concentration_blocks` is above the limit beyond doubt, and was not so at any
+        of the last `quiet_blocks`."""
+        pools, pool = self._pools(context), context.facts.pool
+        size, quiet = (max(1, int(self.thresholds[name])) for name in ("concentration_blocks", "quiet_blocks"))
+        if pool is None or len(pools) < size + quiet:
+            return []
+        recent = pools[-size:]
+        p = concentration(recent, pool, self.thresholds)
+        earlier = (pools[len(pools) - k - size : len(pools) - k] for k in range(1, quiet + 1))
+        if p is None or any(concentration(look, pool, self.thresholds) is not None for look in earlier):
+            return []
+        confidence, basis = chance_confidence(p, size, "a share no larger than the limit")
+        metadata = {
+            "pool_name": context.facts.pool_name,
+            "share": round(recent.count(pool) / size, 4),
+            "blocks": recent.count(pool),
+            "recent_blocks": size,
+            "p_value": float(f"{p:.3g}"),
+        }
+        return self.signal(context, "hashrate_concentration", pool, confidence, basis, metadata)
+
+    def _distribution(self, context: ProcessingContext) -> list[Signal]:
+        """What labelled addresses of pools pass on."""
+        flows, least = context.flows, self.thresholds["distribution_btc"]
+        signals: list[Signal] = []
+        for one, confidence, basis in moves(context, self.window(context), ("mining_pool",), "left", least):
+            metadata = {**one.metadata(flows, context.entities), "coinbase_outputs": one.coinbases}  # type: ignore[arg-type]
+            signals += self.signal(context, "miner_distribution", one.entity.id, confidence, basis, metadata, one.txids)
+        return signals
+
+    def _share_shift(self, context: ProcessingContext) -> list[Signal]:
+        """Pools whose share has shifted; told when it begins: one that had shifted already at some point of the last
+        `quiet_blocks` is not told again."""
+        pools = self._pools(context)
+        found = shifts(pools, self.thresholds)
+        back = 0
+        while found and back < int(self.thresholds["quiet_blocks"]):
+            back += 1
+            known = shifts(pools[:-back], self.thresholds)
+            found = {pool: shift for pool, shift in found.items() if pool not in known}
+        signals: list[Signal] = []
+        for pool, shift in found.items():
+            test = "Fisher's exact test over all pools"
+            confidence, basis = chance_confidence(shift["p_value"], len(pools), test)
+            metadata = {"pool_name": self._name(pool, context), **shift}
+            signals += self.signal(context, "pool_share_shift", pool, confidence, basis, metadata)
+        return signals
+
+    def _pools(self, context: ProcessingContext) -> list[str | None]:
+        """Of the window's blocks and this one."""
+        return [*self.window(context).series(pool_of), context.facts.pool]
+
+    def _name(self, pool: str, context: ProcessingContext) -> str | None:
+        """What the newest block of the pool calls it."""
+        if context.facts.pool == pool:
+            return context.facts.pool_name
+        return next(row.facts.pool_name for row in reversed(self.window(context).rows) if row.facts.pool == pool)
 
 
 def _pool(facts: BlockFacts) -> dict[str, Any]:
     return {"pool_name": facts.pool_name, "pool_by": facts.pool_by}
+
+
+def pool_of(row: Past) -> str | None:
+    return row.facts.pool
+
+
+def txs_of(row: Past) -> int:
+    return row.facts.txs
+
+
+def weight_share(row: Past) -> float:
+    return row.facts.weight / BLOCK_WEIGHT

@@ -24,6 +24,8 @@ MOST_LISTED = 20_000
 PERCENTS = (5, 10, 25, 50, 75, 90)
 MOST_BORDERS = 8
 ATTEMPTS = 3
+TARGETS = (2, 6, 144)
+"""Blocks within which to be confirmed (`estimatesmartfee` knows none below 2)."""
 
 
 def count(value: Any) -> int:
@@ -67,9 +69,19 @@ class Mempool:
                         minfee_kvb=satoshis(info["mempoolminfee"]),
                         relayfee_kvb=satoshis(info["minrelaytxfee"]),
                         basis=basis,
+                        node_estimates_kvb=self._estimates(),
                         **({} if basis is None else project(chunks)),
                     )
         return None
+
+    def _estimates(self) -> list[int | None] | None:
+        """What the node advises for each target, None where it has too little data; None where it gives no advice."""
+        try:
+            answers = self._rpc.batch([("estimatesmartfee", target) for target in TARGETS])
+        except RpcError as error:  # such as of a node that runs without estimation
+            log.debug("no fee estimates: %s", error)
+            return None
+        return [satoshis(answer["feerate"]) if "feerate" in answer else None for answer in answers]
 
     def _chunks(self, transactions: int) -> tuple[Literal["feerate diagram", "verbose listing"] | None, list[Chunk]]:
         if self._has_diagram:

@@ -1,0 +1,1 @@
+"""What utxoiq claims, measured: `python -m evaluation fees --series DIR [--json]`."""

@@ -1,0 +1,184 @@
+"""Exchange signals: what labelled exchanges received and paid out, net of change and of their own reshuffling.
+
+Formulas, limits and when such a signal is right: docs/signals/exchange.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from utxoiq.processors.base import A_MONTH, ProcessingContext, SignalProcessor
+from utxoiq.processors.metadata import Field, having
+from utxoiq.processors.moves import LEAST_PAYMENTS, LEAST_RETURN, MOVES, moves, return_rate
+from utxoiq.processors.statistics import chance_confidence, median, tail_p
+from utxoiq.units import COIN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from utxoiq.history import Past, Window
+    from utxoiq.models import BlockData, BlockFlows, Signal, SignalType
+    from utxoiq.processors.moves import Way
+
+EVERY = "all_exchanges"
+"""Subject of what is said of all exchanges together."""
+ALL_NAME = "All labelled exchanges"
+NET = ("entity_id", "entity_name", "amount", "usual_amount", "most_amount", "flow_blocks", "sums_compared",
+       "entities_tested", "p_value", "block_attributed_share")  # fmt: skip
+SINGLE: Mapping[str, Way] = {"large_deposit": "arrived", "large_withdrawal": "left", "internal_reshuffle": "within"}
+
+
+class Excess(NamedTuple):
+    """A net flow that is larger than chance explains."""
+
+    amount: int
+    usual: int
+    most: int
+    sums: int
+    p: float
+
+
+class ExchangeProcessor(SignalProcessor):
+    """Unusual net flows per exchange and of all together; large deposits and withdrawals; reshuffles, as such."""
+
+    signal_type: ClassVar[SignalType] = "exchange"
+    model_version = "exchange-1"
+    reads = ()
+    reads_flows = "of the window"
+    kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
+        **dict.fromkeys(("net_inflow", "net_outflow"), having(*NET)),
+        **dict.fromkeys(SINGLE, having(*MOVES)),
+    }
+    window_blocks = A_MONTH
+    defaults: ClassVar[Mapping[str, float]] = {
+        "large_btc": 100,
+        "net_btc": 100,
+        "net_p": 0.01,
+        "flow_blocks": 6,
+        "minimum_sums": 100,
+        "quiet_blocks": 12,
+    }
+
+    async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:  # noqa: ARG002
+        """The signals of this block; none where what it spent is unknown, or nobody is labelled."""
+        if context.flows is None:
+            return []
+        return [*self._single(context, context.flows), *self._net(context, context.flows)]
+
+    def _single(self, context: ProcessingContext, flows: BlockFlows) -> list[Signal]:
+        signals: list[Signal] = []
+        for kind, way in SINGLE.items():
+            found = moves(context, self.window(context), ("exchange",), way, self.thresholds["large_btc"])
+            for one, confidence, basis in found:
+                metadata = one.metadata(flows, context.entities)
+                signals += self.signal(context, kind, one.entity.id, confidence, basis, metadata, one.txids)
+        return signals
+
+    def _net(self, context: ProcessingContext, flows: BlockFlows) -> list[Signal]:
+        """Net flows over the last blocks, at the first block in a while at which they are larger than chance explains,
+        with all exchanges that were looked at accounted for (Bonferroni)."""
+        here = [who for who in flows.entities if context.entities.entities[who].kind == "exchange"]
+        window = self.window(context)
+        signals: list[Signal] = []
+        for who in [*here, EVERY] if here else ():
+            recent = window.last(self._blocks - 1).series(net_of, who, flows.labels_version)
+            now = total([*recent, net_of_flows(flows, who)])
+            if now is None or abs(now) < self.thresholds["net_btc"] * COIN:
+                continue
+            active = set[str]().union(*set(window.series(touched)))
+            exchanges = active & {entity.id for entity in context.entities.of_kind("exchange")} | set(here)
+            if labels_suffice(context, window, exchanges if who == EVERY else {who}):
+                signals += self._excessive(context, flows, who, len(exchanges) + 1)
+        return signals
+
+    @property
+    def _blocks(self) -> int:
+        return max(1, int(self.thresholds["flow_blocks"]))
+
+    def _excessive(self, context: ProcessingContext, flows: BlockFlows, who: str, tested: int) -> list[Signal]:
+        nets = [*self.window(context).series(net_of, who, flows.labels_version), net_of_flows(flows, who)]
+        now = self._excess(nets, tested)
+        if now is None:
+            return []
+        up = now.amount > 0
+        for k in range(1, int(self.thresholds["quiet_blocks"]) + 1):
+            earlier = self._excess(nets[: len(nets) - k], tested)
+            if earlier is not None and (earlier.amount > 0) == up:
+                return []  # the same excess goes on
+        confidence, basis = chance_confidence(now.p, now.sums, "its rank among earlier sums, over all exchanges tested")
+        metadata: dict[str, Any] = {
+            "entity_id": who,
+            "entity_name": ALL_NAME if who == EVERY else context.entities.entities[who].name,
+            "amount": abs(now.amount),
+            "usual_amount": now.usual,
+            "most_amount": now.most,
+            "flow_blocks": self._blocks,
+            "sums_compared": now.sums,
+            "entities_tested": tested,
+            "p_value": float(f"{now.p:.3g}"),
+            "block_attributed_share": flows.share,
+        }
+        return self.signal(context, "net_inflow" if up else "net_outflow", who, confidence, basis, metadata,
+                           _evidence(flows, who, up))  # fmt: skip
+
+    def _excess(self, nets: Sequence[int | None], tested: int) -> Excess | None:
+        """What the last sum is beside earlier ones that do not overlap it nor each other; None where it is usual, or
+        there are too few of which all is known."""
+        now, *past = sums_back(nets, self._blocks)
+        known = [sum_ for sum_ in past if sum_ is not None]
+        too_few = len(known) < self.thresholds["minimum_sums"]
+        if now is None or abs(now) < self.thresholds["net_btc"] * COIN or too_few:
+            return None
+        same_way = [max(0, sum_ if now > 0 else -sum_) for sum_ in known]
+        p = min(1.0, tail_p(abs(now), same_way) * tested)
+        if p > self.thresholds["net_p"]:
+            return None
+        return Excess(now, int(median([abs(sum_) for sum_ in known])), max(same_way), len(known), p)
+
+
+def net_of_flows(flows: BlockFlows, who: str) -> int:
+    """Arrived less left, sat."""
+    if who == EVERY:
+        arrived, left = flows.kinds.get("exchange", (0, 0))
+        return int(arrived - left)
+    flow = flows.entities.get(who)
+    return flow.arrived - flow.left if flow else 0
+
+
+def net_of(row: Past, who: str, labels_version: str) -> int | None:
+    """The same of a past block; None where it is unknown under these labels."""
+    flows = row.flows
+    return None if flows is None or flows.labels_version != labels_version else net_of_flows(flows, who)
+
+
+def labels_suffice(context: ProcessingContext, window: Window, exchanges: set[str]) -> bool:
+    """Whether nearly all change of these exchanges came back to labelled scripts: else net flows are mostly change."""
+    rates = [return_rate(context, window, who) for who in exchanges]
+    returned, payments = sum(rate[0] for rate in rates), sum(rate[1] for rate in rates)
+    return payments >= LEAST_PAYMENTS and returned >= LEAST_RETURN * payments
+
+
+def touched(row: Past) -> frozenset[str]:
+    """The entities that had a part in a block."""
+    return frozenset(row.flows.entities) if row.flows else frozenset()
+
+
+def total(nets: Sequence[int | None]) -> int | None:
+    """Their sum, None where one is unknown."""
+    return None if None in nets else sum(nets)  # type: ignore[arg-type]
+
+
+def sums_back(nets: Sequence[int | None], size: int) -> list[int | None]:
+    """Sums of `size` blocks, the newest first, none overlapping; [None] where there are not as many."""
+    return [total(nets[end - size : end]) for end in range(len(nets), size - 1, -size)] or [None]
+
+
+def _evidence(flows: BlockFlows, who: str, up: bool, most: int = 10) -> list[str]:
+    """The largest transactions of this block that went the same way."""
+
+    def moved(transfer: Any) -> int:
+        touched = transfer.entities.values() if who == EVERY else [transfer.entities[who]]
+        return sum((flow.arrived if up else flow.left) for flow in touched if not flow.uncertain)
+
+    found = [t for t in flows.transfers if (who == EVERY or who in t.entities) and moved(t)]
+    return [t.txid for t in sorted(found, key=lambda t: (-moved(t), t.txid))[:most]]
