@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from utxoiq.history import Past
 from utxoiq.models import Forecast
 from utxoiq.processors.base import A_MONTH, ProcessingContext, ProcessorConfig, Seen, SignalProcessor
-from utxoiq.processors.exchange import EVERY, labels_suffice, net_of, net_of_flows, sums_back, total
+from utxoiq.processors.exchange import EVERY, labels_suffice, net_of, net_of_flows
+from utxoiq.processors.liquidity import pressure
 from utxoiq.processors.mempool import feerate_of
 from utxoiq.processors.metadata import Field, having
-from utxoiq.processors.statistics import median
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -43,17 +43,6 @@ SURE = 0.9
 """Of an 80 % interval a tenth lies beyond each end."""
 MEDIAN = 3
 """Index of the median among the percentiles of a projected block."""
-
-
-class Pressure(NamedTuple):
-    """Net flow to all exchanges over a day, and how often such a day was followed by one the same way. Sat."""
-
-    now: int
-    following: list[int]
-
-    @property
-    def followed(self) -> int:
-        return sum((after > 0) == (self.now > 0) for after in self.following)
 
 
 class PredictiveProcessor(SignalProcessor):
@@ -191,62 +180,34 @@ class PredictiveProcessor(SignalProcessor):
             "historical_std": round(pstdev(known), 1),
         }
 
-    # Flow to exchanges
-
     def _liquidity(self, context: ProcessingContext) -> list[Signal]:
         """A day's net flow to all labelled exchanges, where days like it were as a rule followed by one the same way;
         said at the first block of a day that shows it."""
         flows, window = context.flows, self.window(context)
-        size = int(self.thresholds["pressure_blocks"])
+        size, least = int(self.thresholds["pressure_blocks"]), self.thresholds["pressure_btc"] * COIN
         if flows is None or size < 1 or len(window) < size:
             return []
         nets = [*window.series(net_of, EVERY, flows.labels_version), net_of_flows(flows, EVERY)]
-        pressure = self._pressure(nets, size)
-        before = pressure and self._pressure(nets[:-1], size)
-        if pressure is None or (before is not None and (before.now > 0) == (pressure.now > 0)):
-            return []
+        alike = max(1, int(self.thresholds["minimum_alike"]))
+        now = pressure(nets, size, least, alike)
+        before = now and pressure(nets[:-1], size, least, alike)
+        goes_on = now and before and (before.amount > 0) == (now.amount > 0)
         exchanges = {entity.id for entity in context.entities.of_kind("exchange")}
-        if not labels_suffice(context, window, exchanges):
+        if now is None or goes_on or not labels_suffice(context, window, exchanges):
             return []
-        alike, followed = len(pressure.following), pressure.followed
-        basis = {"basis": "how often as much pressure went on the next day", "cases": alike, "calibrated": False}
-        sign = 1 if pressure.now > 0 else -1
-        expected = sorted(sign * after for after in pressure.following)
-        interval = [expected[max(0, (alike + 1) // 10 - 1)], expected[min(alike - 1, alike - (alike + 1) // 10)]]
-        past = [sum_ for sum_ in sums_back(nets, size)[1:] if sum_ is not None]
-        metadata: dict[str, Any] = {
-            "prediction_type": "net flow to labelled exchanges",
-            "predicted_value": int(median(expected)),
-            "confidence_interval": interval,
+        basis = {"basis": "how often as much pressure went on the next day", "cases": len(now.following),
+                 "calibrated": False}  # fmt: skip
+        metadata = {
+            **now.metadata(),
             "forecast_horizon": "24h",
             "model_version": self.model_version,
-            "current_value": abs(pressure.now),
-            "historical_mean": round(fmean(past), 1),
-            "historical_std": round(pstdev(past), 1),
             "flow_blocks": size,
-            "cases_alike": alike,
-            "cases_followed": followed,
             "block_attributed_share": flows.share,
         }
-        confidence, kind = (followed + 0.5) / (alike + 1), "liquidity_inflow" if sign > 0 else "liquidity_outflow"
-        if confidence < LEAST_CONFIDENCE or metadata["predicted_value"] <= 0:
+        if now.confidence < LEAST_CONFIDENCE or metadata["predicted_value"] <= 0:
             return []
-        return self.signal(context, kind, EVERY, confidence, basis, metadata)
-
-    def _pressure(self, nets: Sequence[int | None], size: int) -> Pressure | None:
-        """The last day's sum, with what followed on days of at least half as much the same way; None where it is small,
-        or there were too few such days."""
-        now = total(nets[-size:])
-        if now is None or abs(now) < self.thresholds["pressure_btc"] * COIN:
-            return None
-        _, *past = sums_back(nets, size)
-        newer_first = [now, *past]
-        following = [
-            after
-            for after, day in zip(newer_first, past, strict=False)
-            if day is not None and after is not None and (day > 0) == (now > 0) and 2 * abs(day) >= abs(now)
-        ]
-        return Pressure(now, following) if len(following) >= max(1, self.thresholds["minimum_alike"]) else None
+        kind = "liquidity_inflow" if now.amount > 0 else "liquidity_outflow"
+        return self.signal(context, kind, EVERY, now.confidence, basis, metadata)
 
 
 class Columns(NamedTuple):
