@@ -51,9 +51,9 @@ def _solve(gram, right, ridge, size, beta):
 
 
 @helper
-def _fit(features, row, size, beta):
+def _fit(features, row, beta):
     total = 0.0
-    for c in range(size):
+    for c in range(FEATURES):
         total += features[row, c] * beta[c]
     return total
 
@@ -115,13 +115,13 @@ def point_roots(time, root, target, ahead, clock, prior, day, levels, features):
             if target[settled] >= 0 and settled >= WARM:
                 z = 4 * (root[target[settled]] / levels[settled] - 1)
                 youth /= FORGET
-                fit = _fit(features, settled, size, beta)
+                fit = _fit(features, settled, beta)
                 square = levels[settled] * levels[settled]
                 slope = square * square * max(1 + fit / 4, LEAST_ROOT) ** 3  # of the feerate over the deviation
                 weight = youth * slope / max(abs(z - fit), NEAR)
                 for i in range(size):
                     share = weight * features[settled, i]
-                    for j in range(i, size):
+                    for j in range(FEATURES):  # a fixed number becomes vector instructions
                         gram[i, j] += share * features[settled, j]
                     right[i] += share * z
                 cases += youth
@@ -135,7 +135,7 @@ def point_roots(time, root, target, ahead, clock, prior, day, levels, features):
             features[row, 6] = day[144 + due % 86400 // 600]
             features[row, 7] = 1.0 if due // 86400 % 7 == 3 else 0.0  # 1 January 1970 was a Thursday
         if row >= WARM:
-            roots[row] = levels[row] * max(1 + _fit(features, row, size, beta) / 4, LEAST_ROOT)
+            roots[row] = levels[row] * max(1 + _fit(features, row, beta) / 4, LEAST_ROOT)
     return roots
 
 

@@ -89,7 +89,8 @@ def forecast(heights: Whole, times: Whole, rates_kvb: Whole, mempool_kvb: Whole)
     if len(heights) == 0 or (np.diff(heights) <= 0).any():
         raise ValueError("heights of a feerate window must increase, and there must be one")
     look = Look.at((heights - heights[0]).astype(np.float64), times, rates, mempool)
-    found = [_forecast(horizon, look, rows_ahead(heights, rates, horizon.blocks)) for horizon in HORIZONS]
+    offsets, row_at = heights - heights[0], rows_by_height(heights, rates, HORIZONS[-1].blocks)
+    found = [_forecast(horizon, look, row_at[offsets + horizon.blocks]) for horizon in HORIZONS]
     return [one for one in found if one is not None]
 
 
@@ -159,12 +160,16 @@ def conformal(horizon: Horizon, points: Real, rates: Real, target: Whole) -> tup
 
 def rows_ahead(heights: Whole, rates: Whole, blocks: int) -> Whole:
     """(n,): the row `blocks` heights above each row, -1 where it is missing, not there yet, or of unknown feerate."""
-    offsets = heights - heights[0]
-    row_at = np.full(offsets[-1] + blocks + 1, -1)
-    known = rates > 0
-    row_at[offsets[known]] = np.flatnonzero(known)
-    rows: Whole = row_at[offsets + blocks]
+    rows: Whole = rows_by_height(heights, rates, blocks)[heights - heights[0] + blocks]
     return rows
+
+
+def rows_by_height(heights: Whole, rates: Whole, ahead: int) -> Whole:
+    """The row of each height from the first on to `ahead` above the last, -1 where there is none of known feerate."""
+    row_at = np.full(heights[-1] - heights[0] + ahead + 1, -1)
+    known = rates > 0
+    row_at[heights[known] - heights[0]] = np.flatnonzero(known)
+    return row_at
 
 
 def fourth_roots(rates: Whole) -> Real:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, pstdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from utxoiq.processors.exchange import sums_back, total
+from utxoiq.processors.exchange import EVERY, net_of
 from utxoiq.processors.statistics import median
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from utxoiq.history import Past
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +54,26 @@ class Pressure:
         }
 
 
-def pressure(nets: Sequence[int | None], size: int, least: float, minimum_alike: int) -> Pressure | None:
+UNKNOWN_NET = -(1 << 60)
+"""Stands for an unknown net flow in a column; days that hold one are unknown."""
+
+
+def pressure(nets: NDArray[np.int64], size: int, least: float, minimum_alike: int) -> Pressure | None:
     """The pressure of the last `size` blocks of net flows; None where it is below `least`, unknown, or there were fewer
     than `minimum_alike` days like it."""
-    now = total(nets[-size:])
+    days = nets[len(nets) % size :].reshape(-1, size)[::-1]
+    known, sums = (days != UNKNOWN_NET).all(axis=1).tolist(), days.sum(axis=1).tolist()
+    newer_first = [net if seen else None for net, seen in zip(sums, known, strict=True)]
+    now = newer_first[0] if newer_first else None
     if now is None or abs(now) < least:
         return None
-    newer_first = sums_back(nets, size)
     pairs = [(after, day) for after, day in pairwise(newer_first) if after is not None and day is not None]
     alike = [after for after, day in pairs if (day > 0) == (now > 0) and 2 * abs(day) >= abs(now)]
     earlier = [day for day in newer_first[1:] if day is not None]
     return Pressure(now, earlier, alike) if len(alike) >= minimum_alike else None
+
+
+def net_column(row: Past, labels_version: str) -> int:
+    """The net flow to all exchanges in a block."""
+    net = net_of(row, EVERY, labels_version)
+    return UNKNOWN_NET if net is None else net

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from utxoiq.history import Past
 from utxoiq.models import Forecast
 from utxoiq.processors.base import A_MONTH, ProcessingContext, ProcessorConfig, Seen, SignalProcessor
-from utxoiq.processors.exchange import EVERY, labels_suffice, net_of, net_of_flows
-from utxoiq.processors.liquidity import pressure
+from utxoiq.processors.exchange import EVERY, labels_suffice, net_of_flows
+from utxoiq.processors.liquidity import net_column, pressure
 from utxoiq.processors.mempool import feerate_of
 from utxoiq.processors.metadata import Field, having
 from utxoiq.units import COIN
@@ -187,7 +187,7 @@ class PredictiveProcessor(SignalProcessor):
         size, least = int(self.thresholds["pressure_blocks"]), self.thresholds["pressure_btc"] * COIN
         if flows is None or size < 1 or len(window) < size:
             return []
-        nets = [*window.series(net_of, EVERY, flows.labels_version), net_of_flows(flows, EVERY)]
+        nets = append(window.column(net_column, flows.labels_version), net_of_flows(flows, EVERY))
         alike = max(1, int(self.thresholds["minimum_alike"]))
         now = pressure(nets, size, least, alike)
         before = now and pressure(nets[:-1], size, least, alike)
@@ -256,9 +256,10 @@ def _simple(columns: Columns) -> list[tuple[str, HorizonName, int | None]]:
     from utxoiq.processors import feerates  # noqa: PLC0415
 
     position, rates = columns.heights.astype("float64"), columns.rates
+    last = feerates.naive(rates)
     found: list[tuple[str, HorizonName, int | None]] = []
     for horizon in HORIZON_BLOCKS:
-        found.append(("naive", horizon, feerates.naive(rates)))
+        found.append(("naive", horizon, last))
         found.append(
             ("rolling_median", horizon, feerates.rolling_median(position, rates, feerates.MEDIAN_BLOCKS[horizon]))
         )

@@ -84,8 +84,10 @@ def tail_p(value: float, past: Sequence[float]) -> float:
     """
     n, as_large = len(past), sum(v >= value for v in past)
     at_rank = (as_large + 1) / (n + 1)
+    if as_large:
+        return at_rank
     top = sorted((v for v in past if v > 0), reverse=True)[: max(HILL_LEAST, int(HILL_SHARE * n)) + 1]
-    if as_large or len(top) <= HILL_LEAST or top[0] == top[-1]:
+    if len(top) <= HILL_LEAST or top[0] == top[-1]:
         return at_rank
     mean_log = sum(math.log(v / top[-1]) for v in top[:-1]) / (len(top) - 1)
     exponent = min(THINNEST_TAIL, 1 / mean_log)

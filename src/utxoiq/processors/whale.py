@@ -120,11 +120,13 @@ class WhaleProcessor(SignalProcessor):
     def _spike(self, ages: Sequence[int | None]) -> float | None:
         """The chance of as much as the last one by those before; None where that is not small."""
         now, known = ages[-1], [age for age in ages[:-1] if age is not None]
-        usual = median(known) if len(known) >= self.minimum_history else 0
-        if not now or not usual or now < self.thresholds["age_ratio"] * usual:
+        if not now or len(known) < self.minimum_history:
             return None
         p = tail_p(now, known)
-        return p if p <= self.thresholds["age_p"] else None
+        if p > self.thresholds["age_p"]:
+            return None
+        usual = median(known)
+        return p if usual and now >= self.thresholds["age_ratio"] * usual else None
 
 
 def largest_transfer(row: Past) -> int | None:
