@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/utxoiq demo $(if $(BLOCKS),--blocks "$(BLOCKS)")
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("name", EMITS)
-@pytest.mark.parametrize("nonsense", NONSENSE, ids=repr)
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=lambda value: type(value).__name__)
 def test_nonsense_is_swallowed_and_told(
     monitoring: MonitoringModule, caplog: pytest.LogCaptureFixture, name: str, nonsense: Any
 ) -> None:
