@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 
@@ -25,7 +26,8 @@ def signals() -> dict[str, Signal]:
     async def all_of_them() -> dict[str, Signal]:
         return {kind: await signal_of(kind) for kind in KINDS}
 
-    return asyncio.run(all_of_them())
+    with ThreadPoolExecutor(1) as elsewhere:  # the first to ask may itself run in an event loop
+        return elsewhere.submit(asyncio.run, all_of_them()).result()
 
 
 def reasons(
