@@ -481,7 +481,9 @@ def _relabel(
     from utxoiq.pipeline.relabel import Relabelled, affected_signals, relabel
     from utxoiq.show import progress
 
-    affected = affected_signals(store, changes(before, after).entities, after)
+    changed = changes(before, after)
+    doubtful = changed.entities if source else changed.lost.keys()  # without blocks only what was withdrawn is certain
+    affected = affected_signals(store, doubtful, before, after)
     if dry_run:
         return Relabelled(affected).rows(planned=True)
     with progress("relabel", len(source) if source else 0) as step:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.simulated import query, world
 from utxoiq.chain.network import NETWORKS
 from utxoiq.entities.labels import labels_for
 from utxoiq.persistence import open_store, reads
+from utxoiq.pipeline.relabel import affected_signals
 from utxoiq.pipeline.scan import scan
 from utxoiq.pipeline.verify import verify
 
@@ -143,6 +145,33 @@ async def test_nothing_is_done_by_a_dry_run(db: Path, label_file: Path, tmp_path
     assert {row["outcome"] for row in report["affected"]} == {"to be checked"}
     assert written(label_file) == text
     assert query(db, "SELECT count(*) AS n FROM signal_events") == events
+
+
+async def test_what_is_only_added_retracts_nothing_without_blocks(db: Path, label_file: Path, tmp_path: Path) -> None:
+    """One more address of an entity that has signals: whether they still hold only the blocks could tell."""
+    who = busiest(db)
+
+    def change(row: dict[str, Any]) -> None:
+        if row["id"] == who:
+            row["labels"][0]["addresses"].append("script:51")
+
+    path, before = edition(label_file, tmp_path, change), about(db)
+    assert imported(path, label_file, db)["affected"] == []
+    assert about(db) == before
+
+
+async def test_a_pool_says_nothing_of_all_exchanges(db: Path, label_file: Path) -> None:
+    """What is said of all exchanges together rests on a changed exchange, and on no changed pool."""
+    labels = labels_for(SIMULATED, label_file)
+    with open_store(f"sqlite:///{db}") as store:
+        one = next(signal for signal, _ in store.signals_with_flows() if signal.signal_type == "exchange")
+        everybody = replace(one, signal_id="of-all", subject="all_exchanges", metadata={"entity_id": "all_exchanges"})
+        everybody = replace(everybody, inputs={**one.inputs, "labels_version": "older"}, signal_type="mempool")
+        store.persist_signals([everybody], "correlation")
+        kinds = {kind: labels.of_kind(kind)[0].id for kind in ("mining_pool", "exchange")}
+        found = {kind: affected_signals(store, {who}, labels, labels) for kind, who in kinds.items()}
+    assert [signal.signal_id for signal in found["exchange"]] == ["of-all"]
+    assert found["mining_pool"] == []
 
 
 async def test_what_is_not_touched_stays(db: Path, label_file: Path, tmp_path: Path) -> None:

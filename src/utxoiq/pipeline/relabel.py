@@ -59,18 +59,22 @@ class Relabelled:
         return "issued anew" if signal.signal_id in self.superseded else "retracted"
 
 
-def affected_signals(store: SqliteStore, changed: Collection[str], labels: LabelSet) -> list[Signal]:
-    """Signals under other labels that hold and rest on an entity of `changed`: they are about it, about all exchanges,
-    or about a block in which it had a part. Oldest first. Raises StoreError."""
+def affected_signals(store: SqliteStore, changed: Collection[str], before: LabelSet, after: LabelSet) -> list[Signal]:
+    """Signals under other labels than `after` that hold and rest on an entity of `changed`: they are about it, about
+    all exchanges where it is one, or about a block in which it had a part. Oldest first. Raises StoreError."""
+    entities = {**before.entities, **after.entities}
+    exchange = any(entities[one].kind == "exchange" for one in changed)
+    subjects = {*changed, EVERY} if exchange else {*changed}
     return [
         signal
         for signal, flows in store.signals_with_flows()
-        if signal.inputs.get("labels_version") not in (None, labels.version) and _rests_on(signal, flows, changed)
+        if signal.inputs.get("labels_version") not in (None, after.version)
+        and _rests_on(signal, flows, changed, subjects)
     ]
 
 
-def _rests_on(signal: Signal, flows: BlockFlows | None, changed: Collection[str]) -> bool:
-    if not {signal.subject, signal.metadata.get("entity_id")}.isdisjoint({*changed, EVERY}):
+def _rests_on(signal: Signal, flows: BlockFlows | None, changed: Collection[str], subjects: Collection[str]) -> bool:
+    if not {signal.subject, signal.metadata.get("entity_id")}.isdisjoint(subjects):
         return True
     processor = recorded_processor(signal)
     reads = processor is not None and processor.reads_flows != "never"
