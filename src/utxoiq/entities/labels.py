@@ -91,11 +91,6 @@ class LabelSet:
         label = self.scripts.label_of(script)
         return None if label is None else self.labels[label][0]
 
-    def label_of(self, script: bytes) -> Label | None:
-        """The first label that lists a script of one owner: what its attribution rests on."""
-        label = self.scripts.label_of(script)
-        return None if label is None else self.labels[label][1]
-
     def numbered(self, number: int) -> Entity:
         """The entity that `owners_of` calls so."""
         return self._numbered[number]

@@ -37,8 +37,6 @@ class Relabelled:
     affected: list[Signal] = field(default_factory=list)
     superseded: dict[str, Signal] = field(default_factory=dict)
     """Old id -> what was said again under the new labels; the others are retracted."""
-    blocks: int = 0
-    """Blocks whose facts and flows are now also stored under the new labels."""
 
     def rows(self, *, planned: bool = False) -> list[dict[str, Any]]:
         """A row an affected signal, for people; `planned`: nothing was done yet."""
@@ -97,7 +95,7 @@ async def relabel(
     done = Relabelled(affected=affected)
     again: dict[str, Signal] = {}
     if source is not None:
-        again = await _derive(store, affected, labels, source, done, on_block)
+        again = await _derive(store, affected, labels, source, on_block)
     correlation_id = uuid4().hex
     for signal in affected:
         successor = again.get(signal.signal_id)
@@ -110,7 +108,7 @@ async def relabel(
 
 
 async def _derive(
-    store: SqliteStore, affected: list[Signal], labels: LabelSet, source: BlockSource, done: Relabelled,
+    store: SqliteStore, affected: list[Signal], labels: LabelSet, source: BlockSource,
     on_block: Callable[[], None],
 ) -> dict[str, Signal]:  # fmt: skip
     """One pass from the first block that matters to the tip: old id -> what its processor says now."""
@@ -140,15 +138,14 @@ async def _derive(
         unwritten.append((facts, flows))
         on_block()
         if len(unwritten) == BATCH:
-            done.blocks += _write(store, unwritten)
-    done.blocks += _write(store, unwritten)
+            _write(store, unwritten)
+    _write(store, unwritten)
     return again
 
 
-def _write(store: SqliteStore, unwritten: list[tuple[BlockFacts, BlockFlows | None]]) -> int:
-    written = store.restate(unwritten)
+def _write(store: SqliteStore, unwritten: list[tuple[BlockFacts, BlockFlows | None]]) -> None:
+    store.restate(unwritten)
     unwritten.clear()
-    return written
 
 
 async def _say_again(signal: Signal, block: Any, context: ProcessingContext) -> dict[str, Signal]:
