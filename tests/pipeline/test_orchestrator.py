@@ -15,7 +15,7 @@ import pytest
 from helpers.process import python, said
 from persistence.records import NEWER, NO_LABELS, chain, rows
 from pipeline.simulated import Always, world
-from utxoiq.errors import UtxoiqError
+from utxoiq.errors import NotLinked, UtxoiqError
 from utxoiq.insights.generator import InsightGenerator
 from utxoiq.models import BlockData, Forecast, Signal
 from utxoiq.persistence import SignalPersistenceModule, SqliteStore, reads
@@ -378,6 +378,21 @@ async def test_a_block_that_does_not_follow_is_an_island(orchestrate: Orchestrat
         assert store.state(str(block.block_hash)) == "island"
         assert [signal.metadata["window"] for signal in result.signals] == [0]
     assert store.cursor() == tip
+
+
+async def test_a_step_of_a_chain_never_becomes_an_island(orchestrate: Orchestrate, path: Path) -> None:
+    """A follower whose store was moved by another is told so, and leaves no signal that nobody would retract."""
+    orchestrator = orchestrate(Always())
+    trunk, stale, winning = chain()
+    for block in (*trunk, *stale):
+        assert (await orchestrator.process_new_block(block, follows=True)).success
+    before = rows(path)
+    for block in (winning[2], winning[0]):
+        result = await orchestrator.process_new_block(block, follows=True)
+        assert isinstance(result.failure, NotLinked)
+        assert "does not follow the stored tip" in str(result.error)
+    assert (await orchestrator.process_new_block(trunk[3], follows=True)).success, "it is there: nothing to do"
+    assert rows(path) == before
 
 
 async def test_a_block_that_makes_money_is_a_failed_result(orchestrate: Orchestrate, store: SqliteStore) -> None:

@@ -214,7 +214,7 @@ class BlockMonitor:
             log.debug("block %s of height %s found", block.block_hash, block.height)
             if live:
                 block = replace(block, mempool=self._mempool_of(block))
-            result = await self.orchestrator.process_new_block(block, correlation_id)
+            result = await self.orchestrator.process_new_block(block, correlation_id, follows=True)
             if not result.success:
                 raise result.failure or StoreError(result.error or "a commit failed")
             self.status.connected += 1

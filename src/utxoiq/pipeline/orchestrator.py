@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from utxoiq.entities.labels import LabelSet, labels_for
-from utxoiq.errors import InsightRefused, Transient, UtxoiqError
+from utxoiq.errors import InsightRefused, NotLinked, Transient, UtxoiqError
 from utxoiq.facts.projection import audit
 from utxoiq.models import BlockRecord, Cursor, Insight, PipelineResult, Signal
 from utxoiq.observability import MonitoringModule, bind_correlation_id
@@ -88,13 +88,19 @@ class PipelineOrchestrator:
         """Use these labels from the next block on."""
         self._labels_of = labels_of
 
-    async def process_new_block(self, block: BlockData, correlation_id: str | None = None) -> PipelineResult:
-        """Facts, signals and insights of one block, committed together; `correlation_id` of its detection, if any."""
+    async def process_new_block(
+        self, block: BlockData, correlation_id: str | None = None, *, follows: bool = False
+    ) -> PipelineResult:
+        """Facts, signals and insights of one block, committed together; `correlation_id` of its detection, if any.
+
+        A block that does not follow the stored tip is kept as an island, with an empty past. With `follows` it is
+        refused with NotLinked: somebody else moved the store meanwhile.
+        """
         correlation_id, began = correlation_id or uuid4().hex, time.perf_counter()
         timing: dict[str, float] = {}
         with bind_correlation_id(correlation_id), self.monitoring.span("block", correlation_id, height=block.height):
             try:
-                result = await self._derive_and_commit(block, correlation_id, timing)
+                result = await self._derive_and_commit(block, correlation_id, timing, follows)
             except UtxoiqError as refusal:
                 self.errors.count(refusal, "block")
                 block_log.error("block %s: %s", block.block_hash, refusal, extra={"correlation_id": correlation_id})
@@ -116,7 +122,7 @@ class PipelineOrchestrator:
             self.monitoring.emit_signal_metrics(result.signals, result.correlation_id)
 
     async def _derive_and_commit(
-        self, block: BlockData, correlation_id: str, timing: dict[str, float]
+        self, block: BlockData, correlation_id: str, timing: dict[str, float], follows: bool
     ) -> PipelineResult:
         from utxoiq.facts.compute import compute_facts  # noqa: PLC0415 kernels load with the first block, not before
         from utxoiq.facts.flows import compute_flows  # noqa: PLC0415
@@ -125,7 +131,7 @@ class PipelineOrchestrator:
         with self.monitoring.span("facts"):
             facts = compute_facts(block, labels)
             flows = compute_flows(block, labels)
-        cursor = await asyncio.to_thread(self._cursor_after, block)
+        cursor = await asyncio.to_thread(self._cursor_after, block, follows)
         recorded = await self.signal_persistence.recorded_mempool(block.block_hash)
         block = replace(block, mempool=recorded) if recorded else block
         with self.monitoring.span("signals"):
@@ -176,10 +182,14 @@ class PipelineOrchestrator:
             runner.close()
         self._runners = []
 
-    def _cursor_after(self, block: BlockData) -> Cursor | None:
+    def _cursor_after(self, block: BlockData, follows: bool) -> Cursor | None:
         """Where the store stands after this block; None for one that does not follow the tip, an island."""
         tip = self.signal_persistence.store.cursor()
-        if block.height is None or (tip is not None and tip.block_hash != str(block.prev_hash)):
+        if tip is not None and tip.block_hash != str(block.prev_hash):
+            if follows and self.signal_persistence.store.state(str(block.block_hash)) != "connected":
+                raise NotLinked(f"block {block.block_hash} does not follow the stored tip {tip.block_hash}")
+            return None
+        if block.height is None:
             return None
         return Cursor(str(block.block_hash), block.height)
 
