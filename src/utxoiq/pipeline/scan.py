@@ -63,7 +63,7 @@ async def _take(step: Connected | Disconnected, orchestrator: PipelineOrchestrat
             raise StoreError(taken.error or "a disconnect failed")
         result.disconnected += 1
         return
-    outcome = await orchestrator.process_new_block(step.block, follows=True)
+    outcome = await orchestrator.process_new_block(step.block)
     if not outcome.success:
         raise outcome.failure or StoreError(outcome.error or "a commit failed")
     if not outcome.rows_written:
