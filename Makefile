@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EMULATOR := .emulator
 LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header
 
 .PHONY: setup demo test lint lock clean
@@ -19,7 +20,15 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: setup
 	$(BIN)/utxoiq demo $(if $(BLOCKS),--blocks "$(BLOCKS)")
 
-test: setup lint
+# A BigQuery for the tests, in an environment of its own, with the extension it would else fetch when it starts.
+$(EMULATOR)/.ready: requirements/emulator.txt
+	$(PYTHON) -m venv $(EMULATOR)
+	$(EMULATOR)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/emulator.txt
+	mkdir -p $(EMULATOR)/home
+	HOME=$(abspath $(EMULATOR)/home) $(EMULATOR)/bin/python -c 'from duckdb_extensions import import_extension as i; i("spatial")'
+	touch $@
+
+test: setup $(EMULATOR)/.ready lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup
@@ -31,7 +40,8 @@ lint: setup
 lock:
 	uv pip compile $(LOCK) requirements/dev.in --output-file requirements/dev.txt
 	uv pip compile $(LOCK) --constraints requirements/dev.txt requirements/run.in --output-file requirements/run.txt
+	uv pip compile $(LOCK) requirements/emulator.in --output-file requirements/emulator.txt
 	uv pip compile $(LOCK) --constraints requirements/dev.txt requirements/build.in --output-file requirements/build.txt
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(EMULATOR)

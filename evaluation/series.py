@@ -145,7 +145,7 @@ def _number(path: Path, line: int, cell: str | None) -> float:
 
 
 def _read_parquet(path: Path, wanted: tuple[str, ...]) -> dict[str, Real]:
-    import pyarrow as arrow  # type: ignore[import-untyped]  # noqa: PLC0415 - takes a while, and only these files need it
+    import pyarrow as arrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
     try:

@@ -10,10 +10,13 @@ UtxoiqError                      exit code 1: it was tried and it failed
 │   │       ├── NodeRefused      it answers, but not to us: password, network, pruned blocks
 │   │       └── RpcError         it answered a call with an error code
 │   └── LabelError               an entity file that breaks its own format
-└── StoreError                   the store can't be opened, read or written
-    ├── StoreUnavailable         (transient) locked, full, or its disk fails
-    ├── WrongNetwork             a store holds one network
-    └── NotLinked                a block or disconnect that does not fit the stored tip
+├── StoreError                   the store can't be opened, read or written
+│   ├── StoreUnavailable         (transient) locked, full, or its disk fails
+│   ├── WrongNetwork             a store holds one network
+│   ├── NotLinked                a block or disconnect that does not fit the stored tip
+│   └── LeaseLost                another process took over what this one was doing
+└── WarehouseError               BigQuery refused, or holds what we did not write
+    └── WarehouseUnavailable     (transient) it can't be reached, or is busy
 
 Those marked transient also derive from Transient: the same call can succeed later, and only those are retried.
 """
@@ -98,6 +101,18 @@ class WrongNetwork(StoreError):
 
 class NotLinked(StoreError):
     """A block whose parent is not the stored tip, or a disconnect of a block that is not the tip."""
+
+
+class LeaseLost(StoreError):
+    """Another process holds the lease now: nothing was written."""
+
+
+class WarehouseError(UtxoiqError):
+    """The warehouse refused a request, or a query breaks our own rules for it."""
+
+
+class WarehouseUnavailable(WarehouseError, Transient):
+    """It can't be reached, is busy, or over a quota."""
 
 
 class InsightRefused(UtxoiqError):

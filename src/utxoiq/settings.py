@@ -119,6 +119,25 @@ class HttpSettings(Section):
     """Address and port; `off` for none."""
 
 
+class WarehouseSettings(Section):
+    """BigQuery, to which all that the store holds is shipped."""
+
+    project: str | None = None
+    """The Google Cloud project; none: nothing is shipped."""
+    location: str | None = None
+    """Where new datasets are made, such as EU; by default Google's choice (US)."""
+    prefix: Annotated[str, like(r"[A-Za-z0-9_]*", "no prefix of dataset names: letters, digits and _")] = ""
+    """Before the names of the datasets `intel` and `btc`."""
+    most_bytes_billed: Annotated[int, Field(ge=10 * 2**20)] = 20 * 10**9
+    """A query that would read more is refused by BigQuery, and costs nothing."""
+    timeout_seconds: Seconds = 60.0
+    """Give up on a request after so long."""
+    endpoint: Url | None = None
+    """Another address than Google's: of an emulator, such as http://127.0.0.1:9050 (then without logging in)."""
+    storage_endpoint: str | None = None
+    """The same of the Storage Write API, such as 127.0.0.1:9060."""
+
+
 class MetricsSettings(Section):
     """Where metrics and traces go, beside /metrics."""
 
@@ -153,6 +172,7 @@ class Fields(Section):
     live: LiveSettings = LiveSettings()
     mempool: MempoolSettings = MempoolSettings()
     processors: dict[str, ProcessorSettings] = {}
+    warehouse: WarehouseSettings = WarehouseSettings()
     http: HttpSettings = HttpSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()

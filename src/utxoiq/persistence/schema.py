@@ -1,12 +1,13 @@
-"""The schema of the SQLite store. Rows are only appended; views give what holds now. Working state are the cursor, and
-mempool snapshots that no block was mined from, which are dropped after some weeks."""
+"""The schema of the SQLite store. Rows are only appended; views give what holds now. Working state are the cursor,
+leases, the outbox with how far it was shipped, and mempool snapshots that no block was mined from, which are dropped
+after some weeks."""
 
 from __future__ import annotations
 
 APPLICATION_ID = 0x7574786F  # "utxo"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
-SCHEMA = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
 CREATE TABLE IF NOT EXISTS cursor (
@@ -207,3 +208,54 @@ LEFT JOIN insight_events e
 
 CREATE VIEW IF NOT EXISTS current_insights AS SELECT * FROM insight_state WHERE retracted_at IS NULL;
 """
+
+WORKING_STATE = """
+CREATE TABLE IF NOT EXISTS leases (
+    token INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    holder TEXT NOT NULL,
+    expires_at REAL NOT NULL,
+    state TEXT NOT NULL CHECK (json_valid(state))
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    relation TEXT NOT NULL,
+    key ANY NOT NULL,
+    recorded_at INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER))
+) STRICT;
+CREATE INDEX IF NOT EXISTS outbox_by_relation ON outbox (relation, seq);
+
+CREATE TABLE IF NOT EXISTS shipping (
+    relation TEXT PRIMARY KEY,
+    stream TEXT,
+    next_offset INTEGER NOT NULL,
+    last_seq INTEGER,
+    job_id TEXT
+) STRICT;
+"""
+
+SHIPPED = {
+    "blocks": ("blocks", "block_hash"),
+    "facts": ("facts", "seq"),
+    "flows": ("flows", "seq"),
+    "entity_flows": ("flows", "seq"),
+    "mempools": ("block_snapshots", "block_hash"),
+    "forecasts": ("forecasts", "forecast_id"),
+    "signals": ("signals", "signal_id"),
+    "signal_events": ("signal_events", "seq"),
+    "insights": ("insights", "insight_id"),
+    "insight_events": ("insight_events", "seq"),
+    "block_events": ("block_events", "seq"),
+}
+"""What goes into a warehouse, from which table by which key, in the order in which a batch is sent: a block that is
+`connected` there has all its other rows there."""
+
+TRIGGERS = "\n".join(
+    f"CREATE TRIGGER IF NOT EXISTS ship_{relation} AFTER INSERT ON {table} "  # noqa: S608
+    f"WHEN EXISTS (SELECT 1 FROM meta WHERE key = 'warehouse') "
+    f"BEGIN INSERT INTO outbox (relation, key) VALUES ('{relation}', NEW.{key}); END;"
+    for relation, (table, key) in SHIPPED.items()
+)
+
+SCHEMA = TABLES + WORKING_STATE + TRIGGERS

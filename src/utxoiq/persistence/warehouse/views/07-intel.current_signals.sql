@@ -1,0 +1,1 @@
+SELECT * FROM intel.signal_state WHERE retracted_at IS NULL
