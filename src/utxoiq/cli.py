@@ -12,6 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from utxoiq.commands.options import (
+    DEFAULT_DB,
+    EVERYTHING,
+    AsJson,
+    BlocksPath,
+    ConfigFile,
+    Db,
+    EsploraUrl,
+    Labels,
+    Limit,
+    NetworkName,
+    NodeUrl,
+    Retracted,
+    RunDb,
+)  # fmt: skip
 from utxoiq.errors import ConfigError, UtxoiqError
 
 if TYPE_CHECKING:
@@ -33,34 +48,6 @@ config_app = typer.Typer(
     help="Settings: what is in force, whether a file is right, and one to begin with.", no_args_is_help=True
 )
 app.add_typer(config_app, name="config")
-
-BlocksPath = Annotated[
-    str,
-    typer.Argument(
-        metavar="PATH",
-        help="A Bitcoin Core blocks directory, a folder of *.blk[.gz] files, one of them, or a node's http address.",
-    ),
-]
-Db = Annotated[str, typer.Option("--db", envvar="UTXOIQ_DB", help="The store, sqlite:///FILE.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many rows.")]
-NetworkName = Annotated[
-    str | None, typer.Option("--network", help="main, test3, test4, signet or regtest: only blocks of this network.")
-]
-Labels = Annotated[Path | None, typer.Option("--labels", help="A label file instead of the packaged one.")]
-Retracted = Annotated[bool, typer.Option("--retracted", help="Also what no longer holds, with the reason.")]
-NodeUrl = Annotated[
-    str | None, typer.Option("--node", help="A Bitcoin Core node's RPC address, such as http://127.0.0.1:8332.")
-]
-EsploraUrl = Annotated[
-    str | None, typer.Option("--esplora", help="An Esplora or mempool.space API instead, marked on every row.")
-]
-RunDb = Annotated[str | None, typer.Option("--db", help="The store, sqlite:///FILE.")]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", envvar="UTXOIQ_CONFIG", help="A TOML file; by default utxoiq.toml here.")
-]
-DEFAULT_DB = "sqlite:///utxoiq.db"
-EVERYTHING = 1 << 62
 
 
 def main() -> None:

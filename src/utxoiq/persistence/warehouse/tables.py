@@ -96,8 +96,9 @@ TABLES = (
     Table(
         "intel", "forecasts",
         _columns(
-            "STRING forecast_id! block_hash! method! horizon!", "INT64 target_height! value_kvb! low_kvb high_kvb cases!",
-            "STRING model_version! correlation_id!", "TIMESTAMP recorded_at!",
+            "STRING forecast_id! block_hash! method! horizon!",
+            "INT64 target_height! value_kvb! low_kvb high_kvb cases!", "STRING model_version! correlation_id!",
+            "TIMESTAMP recorded_at!",
         ),
         ("forecast_id",), ("method", "horizon"),
     ),
