@@ -13,7 +13,7 @@ setup: $(READY)
 $(READY): requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("utxoiq needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -23,7 +23,7 @@ demo: setup
 # A BigQuery for the tests, in an environment of its own, with the extension it would else fetch when it starts.
 $(EMULATOR)/.ready: requirements/emulator.txt
 	$(PYTHON) -m venv $(EMULATOR)
-	$(EMULATOR)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/emulator.txt
+	$(EMULATOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/emulator.txt
 	mkdir -p $(EMULATOR)/home
 	HOME=$(abspath $(EMULATOR)/home) $(EMULATOR)/bin/python -c 'from duckdb_extensions import import_extension as i; i("spatial")'
 	touch $@

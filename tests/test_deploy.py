@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
 import typer.main
 import yaml
+from pydantic import SecretStr
 
-from helpers.settings import settings_of
+from helpers.settings import in_folder, settings_of
 from utxoiq.cli import app
 from utxoiq.config import OTHER_VARIABLES
 from utxoiq.observability import METRICS
 from utxoiq.persistence.sqlite import URL
 from utxoiq.processors.discovery import discover
-from utxoiq.service import SWAPPABLE
+from utxoiq.secrets import references
+from utxoiq.service import PARTS, SWAPPABLE
 from utxoiq.settings import Fields
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 UNIT, IMAGE, COMPOSE = DEPLOY / "utxoiq.service", DEPLOY / "Containerfile", DEPLOY / "compose.yaml"
+SPLIT, CLOUD_RUN = DEPLOY / "compose.split.yaml", DEPLOY / "cloudrun.yaml"
 PAGE = (ROOT / "docs" / "operate.md").read_text("utf-8")
-FILES = [UNIT, IMAGE, COMPOSE, DEPLOY / "prometheus/prometheus.yml", ROOT / "docs" / "operate.md"]
+CLOUD_PAGE = (ROOT / "docs" / "cloud.md").read_text("utf-8")
+FILES = [
+    UNIT, IMAGE, COMPOSE, SPLIT, CLOUD_RUN, DEPLOY / "prometheus/prometheus.yml", ROOT / "docs" / "operate.md",
+    ROOT / "docs" / "cloud.md",
+]  # fmt: skip
 SQLITE_SAYS = {"database is locked", "database or disk is full", "disk I/O error"}
 SOURCE = "\n".join(path.read_text("utf-8") for path in (ROOT / "src" / "utxoiq").rglob("*.py"))
 CODE = re.findall(r"`([^`\n]+)`", PAGE)
@@ -208,6 +218,14 @@ def test_pinned_requirements(name: str) -> None:
     assert "://" not in text
 
 
+def test_the_image_can_speak_with_google() -> None:
+    """All that `utxoiq[gcp]` asks for is pinned for it."""
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]["gcp"]
+    pinned = requirements((ROOT / "requirements" / "run.txt").read_text("utf-8"))
+    assert len(asked) > 4
+    assert {re.split(r"[<>=]", one)[0] for one in asked} <= {one.split("==")[0] for one in pinned}
+
+
 def requirements(text: str) -> dict[str, frozenset[str]]:
     """`name==version ; marker` -> hashes."""
     found: dict[str, frozenset[str]] = {}
@@ -298,6 +316,196 @@ def test_prometheus_scrapes_where_utxoiq_listens(compose: dict[str, Any]) -> Non
     targets = [t for job in config["scrape_configs"] for static in job["static_configs"] for t in static["targets"]]
     assert targets == [Fields().http.listen]
     assert "./prometheus:/etc/prometheus:ro" in compose["services"]["prometheus"]["volumes"]
+
+
+# The parts as services of their own
+
+
+@pytest.fixture(scope="module")
+def split() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(SPLIT.read_text("utf-8"))
+    return read
+
+
+def test_the_parts_are_those_of_run(split: dict[str, Any]) -> None:
+    """Each once, by a command that exists; what ships only where there is a warehouse."""
+    assert {service["command"][0] for service in split["services"].values()} == set(PARTS)
+    for name, service in split["services"].items():
+        assert service["command"][0] == name
+        check_command(shlex.join(["utxoiq", *service["command"]]))
+        assert service.get("profiles", []) == (["warehouse"] if name == "ship" else [])
+
+
+def test_the_parts_share_one_store(split: dict[str, Any]) -> None:
+    """With what else the image expects to be mounted, built from the same files, as locked down as `run`."""
+    stage, one = dict(instructions()), yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]["utxoiq"]
+    for service in split["services"].values():
+        mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in service["volumes"]}
+        assert set(mounted) == {*yaml.safe_load(stage["VOLUME"]), stage["WORKDIR"]}
+        assert mounted["/var/lib/utxoiq"] == "store"
+        assert set(mounted.values()) - {"./etc"} == set(split["volumes"])
+        kept = ("build", "image", "network_mode", "read_only", "cap_drop", "security_opt", "tmpfs")
+        assert {key: service[key] for key in kept} == {key: one[key] for key in kept}
+
+
+def test_each_part_is_looked_at_where_it_listens(split: dict[str, Any]) -> None:
+    """On loopback, at a port of its own; Prometheus and people find `serve` where they find `run`."""
+    places = {}
+    for name, service in split["services"].items():
+        places[name] = service["command"][service["command"].index("--listen") + 1]
+        assert f"'http://{places[name]}/healthz'" in service["healthcheck"]["test"][-1]
+    assert all(place.startswith("127.0.0.1:") for place in places.values())
+    assert len(set(places.values())) == len(places)
+    assert places["serve"] == Fields().http.listen
+
+
+def test_the_parts_settings_exist(split: dict[str, Any]) -> None:
+    """Variables, and secrets by name: none of them in the file, each made as its comment tells."""
+    comment = SPLIT.read_text("utf-8").partition("name:")[0] + COMPOSE.read_text("utf-8").partition("name:")[0]
+    used = set()
+    for service in split["services"].values():
+        for name in service.get("environment", {}):
+            if name.startswith("UTXOIQ_"):
+                check_variable(name)
+        used |= set(service.get("secrets", []))
+    assert used == set(split["secrets"])
+    for name, secret in split["secrets"].items():
+        assert f"deploy/{secret['file'][2:]}" in comment
+        if name.startswith("utxoiq_"):
+            check_variable(name.upper())
+    key = split["services"]["ship"]["environment"]["GOOGLE_APPLICATION_CREDENTIALS"]
+    assert key.removeprefix("/run/secrets/") in split["services"]["ship"]["secrets"]
+
+
+# Cloud Run
+
+
+PLACEHOLDERS = {
+    "PROJECT": "my-project", "REGION": "europe-west1", "NETWORK": "default", "SUBNET": "default", "NODE": "10.0.0.2",
+    "IMAGE": "somewhere/utxoiq",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cloud_run() -> dict[str, Any]:
+    """As `envsubst` leaves it."""
+    text = CLOUD_RUN.read_text("utf-8")
+    body = text[text.index("apiVersion") :]
+    read: dict[str, Any] = yaml.safe_load(Template(body).substitute(PLACEHOLDERS))
+    assert set(re.findall(r"\$\{(\w+)\}", body)) == set(PLACEHOLDERS)
+    for name in PLACEHOLDERS:
+        assert re.search(rf"\b{name}=", text), f"{name} is not said to be set"
+    return read
+
+
+def variables_of(cloud_run: dict[str, Any]) -> dict[str, str]:
+    (container,) = cloud_run["spec"]["template"]["spec"]["containers"]
+    return {entry["name"]: entry["value"] for entry in container["env"]}
+
+
+def test_cloud_runs_settings_exist(cloud_run: dict[str, Any], tmp_path: Path) -> None:
+    """And make sense together; passwords are named, not given."""
+    variables = variables_of(cloud_run)
+    for name in variables:
+        if name.startswith("UTXOIQ_"):
+            check_variable(name)
+    with in_folder(tmp_path) as here:
+        here.env(**variables)
+        settings, warnings = here.sources().load(secrets_too=False)
+    assert warnings == []
+    assert settings.node.url == "http://10.0.0.2:8332"
+    assert settings.warehouse.project == settings.metrics.project_id == "my-project"
+    secrets = {name for name, info in settings_of().items() if isinstance(info.default, SecretStr)}
+    named = references(settings)
+    assert set(named) == {setting_of(name) for name in variables} & secrets
+    for reference in named.values():
+        assert f"gcloud secrets add-iam-policy-binding {reference.rpartition('/')[2]} " in CLOUD_RUN.read_text("utf-8")
+
+
+def test_cloud_run_asks_where_it_listens(cloud_run: dict[str, Any]) -> None:
+    """Both probes and the port that Cloud Run sends requests to, on all of the container's addresses."""
+    (container,) = cloud_run["spec"]["template"]["spec"]["containers"]
+    (port,) = (entry["containerPort"] for entry in container["ports"])
+    assert variables_of(cloud_run)["UTXOIQ_HTTP__LISTEN"] == f"0.0.0.0:{port}"
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/healthz", "port": port}
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] <= 240, "more is refused"
+    check_command(shlex.join(["utxoiq", *container["args"]]))
+
+
+def test_cloud_run_has_one_instance_that_never_sleeps(cloud_run: dict[str, Any]) -> None:
+    notes = cloud_run["spec"]["template"]["metadata"]["annotations"]
+    assert notes["autoscaling.knative.dev/minScale"] == notes["autoscaling.knative.dev/maxScale"] == "1"
+    assert notes["run.googleapis.com/cpu-throttling"] == "false"
+    assert json.loads(notes["run.googleapis.com/network-interfaces"]) == [
+        {"network": "default", "subnetwork": "default"}
+    ]
+    assert cloud_run["metadata"]["annotations"]["run.googleapis.com/ingress"] == "internal"
+
+
+def test_cloud_runs_store_is_where_the_image_has_it(cloud_run: dict[str, Any]) -> None:
+    """In a volume that fits into the memory, with an account of its own."""
+    spec = cloud_run["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    (mount,), (volume,) = container["volumeMounts"], spec["volumes"]
+    image = dict(pair.split("=", 1) for pair in dict(instructions())["ENV"].split())
+    assert image["UTXOIQ_DB"].removeprefix(URL).startswith(mount["mountPath"] + "/")
+    assert mount["name"] == volume["name"]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "512Mi"}
+    assert container["resources"]["limits"]["memory"] == "2Gi"
+    assert spec["serviceAccountName"] == "utxoiq@my-project.iam.gserviceaccount.com"
+
+
+# The page on Google Cloud
+
+
+def roles_in(text: str) -> set[str]:
+    return set(re.findall(r"roles/[\w.]+\w", text))
+
+
+def test_the_roles_are_the_same_everywhere() -> None:
+    """Those granted with the service, those listed, and those that `doctor --cloud` advises."""
+    table = CLOUD_PAGE.partition("| role | on | for |")[2].partition("\n\n")[0]
+    listed = roles_in(table)
+    granted = CLOUD_RUN.read_text("utf-8").partition("apiVersion")[0]
+    advised = "".join((ROOT / "src/utxoiq" / name).read_text("utf-8") for name in ("doctor_cloud.py", "secrets.py"))
+    assert len(listed) == 5
+    assert roles_in(granted) - {"roles/telemetry.metricsWriter", "roles/telemetry.tracesWriter"} == listed
+    assert roles_in(advised) == listed
+
+
+def test_the_cloud_pages_settings_and_commands_exist() -> None:
+    """In its sentences and in its blocks."""
+    for name in set(re.findall(r"UTXOIQ_[A-Z_]+", CLOUD_PAGE)):
+        check_variable(name)
+    known, sections = set(settings_of()), {name.split(".")[0] for name in settings_of()}
+    codes = re.findall(r"`([^`\n]+)`", CLOUD_PAGE)
+    named = {code for code in codes if re.fullmatch(r"[a-z_]+\.[a-z_]+", code) and code.split(".")[0] in sections}
+    assert {"warehouse.project", "metrics.project_id", "metrics.direct", "warehouse.most_bytes_billed"} <= named
+    assert named <= known
+    lines = [
+        *codes,
+        *(line for block in re.findall(r"```\n(.*?)```", CLOUD_PAGE, re.DOTALL) for line in block.splitlines()),
+    ]
+    mine = [line for line in lines if re.match(r"utxoiq [a-z]", line)]
+    assert {"utxoiq store migrate", "utxoiq doctor --cloud"} <= set(mine)
+    for line in mine:
+        check_command(line)
+    for name in set(re.findall(r"\bdeploy/[\w./-]+\w", CLOUD_PAGE)):
+        assert (ROOT / name).is_file(), name
+    assert "(cloud.md)" in PAGE
+
+
+def test_the_cloud_page_says_what_is_said() -> None:
+    """What stands in the first column of its last table is in the program's own words."""
+    table = CLOUD_PAGE.rpartition("what to do |")[2].partition("\n\n")[0]
+    said = [code for row in table.splitlines()[2:] for code in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    ours = [part for code in said if "`" not in code for part in re.split(r"…|\d+", code) if len(part.strip()) > 4]
+    assert len(ours) > 8
+    for part in ours:
+        if part not in ("/healthz", "telemetry.googleapis.com"):
+            assert part.strip() in SOURCE, part
 
 
 # The operator's page

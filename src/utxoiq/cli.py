@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from utxoiq.commands import history, past, services
 from utxoiq.commands.options import (
     DEFAULT_DB,
     EVERYTHING,
@@ -26,8 +27,10 @@ from utxoiq.commands.options import (
     NodeUrl,
     Retracted,
     RunDb,
+    without_none,
 )  # fmt: skip
 from utxoiq.errors import ConfigError, UtxoiqError
+from utxoiq.opening import open_named
 
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
@@ -48,6 +51,9 @@ config_app = typer.Typer(
     help="Settings: what is in force, whether a file is right, and one to begin with.", no_args_is_help=True
 )
 app.add_typer(config_app, name="config")
+history.register(app)
+past.register(app)
+services.register(app, entities_app)
 
 
 def main() -> None:
@@ -74,7 +80,7 @@ def facts(
     from utxoiq.pipeline.label_watch import LabelWatch
     from utxoiq.show import facts_table, json_lines, progress
 
-    source, names_of = _open(path, network), LabelWatch(labels)
+    source, names_of = open_named(path, network), LabelWatch(labels)
     total = min(limit, len(source))
     with progress("facts", total) as step:
         rows = (compute_facts(block, names_of(block.network)).as_dict() for block in source.blocks())
@@ -95,7 +101,7 @@ def flows(
     from utxoiq.pipeline.label_watch import LabelWatch
     from utxoiq.show import flow_table, json_lines, progress
 
-    source, names_of = _open(path, network), LabelWatch(labels)
+    source, names_of = open_named(path, network), LabelWatch(labels)
     total = min(limit, len(source))
 
     def row(block: BlockData) -> dict[str, Any]:
@@ -121,7 +127,7 @@ def scan(
     from utxoiq.persistence import open_store, reads
     from utxoiq.show import insight_feed, json_lines
 
-    source = _open(path, network)
+    source = open_named(path, network)
     names = _labels_of(source, labels)
     with open_store(db) as store:
         result = _scan(source, store, names)
@@ -190,40 +196,13 @@ def verify(
         mempools = [row.mempool for row in store.window(stored.block_hash, size)] if stored else []
     if stored is None:
         raise UtxoiqError(f"no signal, or more than one, begins with {signal_id}: see `utxoiq signals --db {db}`")
-    blocks = _open(source, network or kept_network)
+    blocks = open_named(source, network or kept_network)
     verdict = asyncio.run(verify_signal(stored, blocks, _labels_of(blocks, labels), mempools))
     if as_json:
         json_lines([{"signal_id": stored.signal_id, "verdict": verdict.verdict, "reason": verdict.reason}])
     else:
         typer.echo(f"{verdict.verdict}: {verdict.reason}")
     sys.exit({"equal": 0, "different": 1, "cannot tell": 3}[verdict.verdict])
-
-
-@app.command()
-def run(
-    node: NodeUrl = None,
-    esplora: EsploraUrl = None,
-    db: RunDb = None,
-    first: Annotated[
-        int | None, typer.Option("--from", min=0, help="First block of a new store; else a window behind the tip.")
-    ] = None,
-    network: NetworkName = None,
-    labels: Labels = None,
-    listen: Annotated[
-        str | None, typer.Option("--listen", help="HOST:PORT of /healthz, /readyz and /metrics, or off.")
-    ] = None,
-    config: ConfigFile = None,
-) -> None:
-    """Follow a node for good: each block within a second into facts, signals and insights, reorgs taken back."""
-    from utxoiq.config import ConfigurationModule, Sources
-    from utxoiq.service import Service
-
-    given = {
-        "node": {"url": node}, "esplora": {"url": esplora}, "live": {"from_height": first}, "http": {"listen": listen},
-        "db": db, "network": network, "labels": labels,
-    }  # fmt: skip
-    service = Service(ConfigurationModule(Sources.of_environment(config, _without_none(given))))
-    asyncio.run(service.run())
 
 
 @app.command()
@@ -234,6 +213,9 @@ def doctor(
     network: NetworkName = None,
     labels: Labels = None,
     config: ConfigFile = None,
+    cloud: Annotated[
+        bool, typer.Option("--cloud", help="Look at Google Cloud instead: login, secrets, warehouse, metrics, traces.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check all that `run` needs: node, REST, ZMQ, clock, store, disk, labels; and for each say what to do."""
@@ -241,13 +223,14 @@ def doctor(
 
     from utxoiq.config import Sources
     from utxoiq.doctor import examine
+    from utxoiq.doctor_cloud import examine_cloud
     from utxoiq.show import check_table, json_lines
 
     given = {"node": {"url": node}, "esplora": {"url": esplora}, "db": db, "network": network, "labels": labels}
-    settings, warnings = Sources.of_environment(config, _without_none(given)).load()
+    settings, warnings = Sources.of_environment(config, without_none(given)).load(secrets_too=not cloud)
     for warning in warnings:
         typer.echo(f"utxoiq: {warning}", err=True)
-    checks = [asdict(check) for check in examine(settings)]
+    checks = [asdict(check) for check in (examine_cloud if cloud else examine)(settings)]
     (json_lines if as_json else check_table)(checks)
     sys.exit(1 if any(check["state"] == "failed" for check in checks) else 0)
 
@@ -375,17 +358,16 @@ def entities_import(
 
     Signals of the store that rest on an entity whose addresses changed are retracted; with --source they are derived
     again from raw blocks first, and what still holds is issued anew under the new labels, named as successor."""
-    from utxoiq.chain.network import NETWORKS
+    from utxoiq.chain.network import network_named
     from utxoiq.entities.merging import merged_file, write_labels
     from utxoiq.persistence import open_store
     from utxoiq.show import import_report, json_lines
 
-    if network is not None and network not in NETWORKS:
-        raise ConfigError(f"unknown network {network!r}: one of {', '.join(NETWORKS)}")
-    before, merged = merged_file(file, into, NETWORKS[network or "main"], "replace" if edition else "add", as_of)
+    of = network_named(network or "main")
+    before, merged = merged_file(file, into, of, "replace" if edition else "add", as_of)
     report = dict(merged.report)
     if db is not None:
-        blocks = _open(source, network) if source else None
+        blocks = open_named(source, network) if source else None
         with open_store(db, must_exist=True) as store:
             report["affected"] = _relabel(store, before, merged.labels, blocks, dry_run=dry_run)
     if not dry_run:
@@ -408,7 +390,7 @@ def entities_coverage(
     from utxoiq.facts.flows import compute_flows
     from utxoiq.show import coverage_table, json_lines, progress
 
-    source = _open(path, network)
+    source = open_named(path, network)
     names, total = labels_for(source.network, labels), min(limit, len(source))
 
     def flow(block: BlockData) -> BlockFlows | None:
@@ -437,19 +419,6 @@ def demo(
     from utxoiq.demo import run_demo
 
     run_demo(blocks, count, seed, folder)
-
-
-def _open(path: str, network: str | None) -> BlockSource:
-    """A path's source, or a node with what the settings say of it."""
-    if path.startswith(("http://", "https://")):
-        from utxoiq.config import Sources
-        from utxoiq.service import source_of
-
-        given = {"node": {"url": path}, "network": network}
-        return source_of(Sources.of_environment(None, _without_none(given)).load()[0])
-    from utxoiq.sources.open import open_source
-
-    return open_source(Path(path), network)
 
 
 def _scan(source: BlockSource, store: SqliteStore, labels: LabelSet | None) -> ScanResult:
@@ -481,11 +450,6 @@ def _labels_of(source: BlockSource, path: Path | None) -> LabelSet:
     from utxoiq.entities.labels import labels_for
 
     return labels_for(source.network, path)
-
-
-def _without_none(given: dict[str, Any]) -> dict[str, Any]:
-    cut = {k: _without_none(v) if isinstance(v, dict) else v for k, v in given.items()}
-    return {k: v for k, v in cut.items() if v not in (None, {})}
 
 
 def _counted(rows: Iterable[dict[str, Any]], step: Callable[[], None]) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,7 @@ from watchfiles import awatch
 from utxoiq.errors import ConfigError
 from utxoiq.processors.base import ProcessorConfig
 from utxoiq.processors.discovery import discover
+from utxoiq.secrets import SecretManager, secrets_in
 from utxoiq.settings import Fields
 from utxoiq.units import without_user
 
@@ -29,8 +30,13 @@ log = logging.getLogger(__name__)
 PREFIX = "UTXOIQ_"
 DEFAULT_FILE = Path("utxoiq.toml")
 RELOAD_SECONDS = 300.0
-OTHER_VARIABLES = {"UTXOIQ_CONFIG", "UTXOIQ_SECRETS_DIR", "UTXOIQ_SHARED", "UTXOIQ_BITCOIND"}
+OTHER_VARIABLES = {
+    "UTXOIQ_CONFIG", "UTXOIQ_SECRETS_DIR", "UTXOIQ_SHARED", "UTXOIQ_BITCOIND", "UTXOIQ_SECRET_MANAGER_ENDPOINT",
+    "UTXOIQ_MONITORING_ENDPOINT",
+}  # fmt: skip
 """Variables that are no settings."""
+PLAIN_VARIABLES = {"AI_PROVIDER": ("ai", "provider")}
+"""Settings that a variable without our prefix sets too, where none with it does."""
 
 SECTIONS = {
     name for name, info in Fields.model_fields.items()
@@ -85,6 +91,7 @@ class Sources:
     secrets_dir: Path | None = None
     """One file a secret, such as `utxoiq_node__password`."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    secret_manager: SecretManager = field(default_factory=SecretManager, repr=False, compare=False)
 
     @classmethod
     def of_environment(cls, file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Sources:
@@ -96,10 +103,12 @@ class Sources:
             overrides=overrides or {},
         )  # fmt: skip
 
-    def load(self) -> tuple[Settings, list[str]]:
-        """The settings, and a warning for each key that means nothing. Raises ConfigError: where and what."""
+    def load(self, *, secrets_too: bool = True) -> tuple[Settings, list[str]]:
+        """The settings, and a warning for each key that means nothing. Raises ConfigError: where and what.
+
+        `secrets_too`: read those that are named as sm://PROJECT/NAME, else leave the names in their place."""
         written, secrets, variables = self._read_file(), self._read_secrets(), self._read_variables()
-        token = _files.set((_nested(secrets), written))
+        token = _files.set((self._read_plain(), _nested(secrets), written))
         try:
             settings = Settings(_env_file=self.env_file, **self.overrides)  # type: ignore[call-arg]
         except ValidationError as error:
@@ -113,6 +122,8 @@ class Sources:
         except ConfigError as error:
             raise ConfigError(f"{self.path}, .env or environment: processors: {error}") from error
         names = [n for n in (*secrets, *variables) if any(_unknown(_nested({n: ""}), Fields))]
+        if secrets_too:
+            settings = self.secret_manager.resolved(settings)
         return settings, [f"{name} is no setting: ignored" for name in (*_unknown(written, Fields), *names)]
 
     @property
@@ -142,12 +153,19 @@ class Sources:
 
     def _read_variables(self) -> list[str]:
         """Names in the environment and .env, to find those that mean nothing."""
+        both = dict.fromkeys(name.upper() for name in (*os.environ, *self._read_env_file()))
+        return [name for name in both if name.startswith(PREFIX) and name not in OTHER_VARIABLES]
+
+    def _read_plain(self) -> dict[str, Any]:
+        """What PLAIN_VARIABLES say, the environment before .env."""
+        said = {**self._read_env_file(), **os.environ}
+        return {section: {key: said[name]} for name, (section, key) in PLAIN_VARIABLES.items() if said.get(name)}
+
+    def _read_env_file(self) -> dict[str, str | None]:
         try:
-            written = dotenv_values(self.env_file) if self.env_file.is_file() else {}
+            return dotenv_values(self.env_file) if self.env_file.is_file() else {}
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self.env_file}: can't be read ({error})") from error
-        both = dict.fromkeys(name.upper() for name in (*os.environ, *written))
-        return [name for name in both if name.startswith(PREFIX) and name not in OTHER_VARIABLES]
 
     def _explain(self, error: ValidationError) -> str:
         first, *more = error.errors()
@@ -157,7 +175,8 @@ class Sources:
             plain = where not in SECTIONS and "password" not in where
             given = f", not {value.rpartition('@')[2]!r}"[:80] if plain else ""
         else:
-            given = f", not {value!r}" if isinstance(value, (int, float)) or value == [] else ""
+            plain = (isinstance(value, (int, float)) and "password" not in where) or value == []
+            given = f", not {value!r}" if plain else ""
         others = f" (and {len(more)} more)" if more else ""
         reason = first["msg"].removeprefix("Value error, ")
         return f"{self.path}, .env or environment: {where}: {reason}{given}{others}"
@@ -225,9 +244,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "")
 def changes_between(old: Settings, new: Settings) -> list[dict[str, Any]]:
     """`differences`, of what may be shown; passwords only as changed."""
     changes = [_masked(change) for change in differences(old.model_dump(mode="json"), new.model_dump(mode="json"))]
-    hidden = {"name": "node.password", "old": "**********", "new": "**********"}
-    told = any(change["name"] == hidden["name"] for change in changes)
-    return changes if told or old.node.password == new.node.password else [*changes, hidden]
+    told, before = {change["name"] for change in changes}, dict(secrets_in(old))
+    hidden = [name for name, secret in secrets_in(new) if name not in told and secret != before.get(name)]
+    return [*changes, *({"name": name, "old": "**********", "new": "**********"} for name in hidden)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +294,7 @@ class ConfigurationModule:
                     async with asyncio.timeout(every):
                         await bell.wait()
                 bell.clear()
-                change = self.reload()
+                change = await asyncio.to_thread(self.reload)  # a secret may take its time
                 if change is not None:
                     yield change
         finally:

@@ -12,9 +12,9 @@ from utxoiq.chain.hashes import Hash256
 from utxoiq.chain.network import NETWORKS
 from utxoiq.entities.labels import labels_for
 from utxoiq.errors import ConfigError, NodeError, UtxoiqError
+from utxoiq.opening import source_of
 from utxoiq.persistence import SqliteStore
 from utxoiq.persistence.sqlite import URL
-from utxoiq.service import source_of
 from utxoiq.sources.node.source import NodeSource
 
 if TYPE_CHECKING:

@@ -15,8 +15,11 @@ UtxoiqError                      exit code 1: it was tried and it failed
 │   ├── WrongNetwork             a store holds one network
 │   ├── NotLinked                a block or disconnect that does not fit the stored tip
 │   └── LeaseLost                another process took over what this one was doing
-└── WarehouseError               BigQuery refused, or holds what we did not write
-    └── WarehouseUnavailable     (transient) it can't be reached, or is busy
+├── WarehouseError               BigQuery refused, or holds what we did not write
+│   └── WarehouseUnavailable     (transient) it can't be reached, or is busy
+├── InsightRefused               a text that does not pass the checker
+└── ProviderError                an AI provider refused, or answers nonsense
+    └── ProviderUnavailable      (transient) it can't be reached, is busy, or over a limit
 
 Those marked transient also derive from Transient: the same call can succeed later, and only those are retried.
 """
@@ -121,3 +124,11 @@ class InsightRefused(UtxoiqError):
     def __init__(self, reasons: list[str]) -> None:
         self.reasons = reasons
         super().__init__("not published: " + "; ".join(reasons))
+
+
+class ProviderError(UtxoiqError):
+    """An AI provider that refused a request, or answered with something else than a text."""
+
+
+class ProviderUnavailable(ProviderError, Transient):
+    """It can't be reached, is busy, took too long, or a limit of it is reached."""

@@ -461,6 +461,34 @@ class BlockRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Backfilled:
+    """Where a backfill stands once a block is stored; kept with it, so that a kill loses nothing."""
+
+    name: str
+    """Of the work: the same range, types, labels and models have the same."""
+    signal_types: tuple[str, ...]
+    narrate: bool
+    next_height: int
+    blocks: int
+    signals: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillResult:
+    """What a backfill did; a resumed one counts what was done before."""
+
+    first: int
+    last: int
+    """Heights, both included."""
+    blocks_processed: int
+    signals_generated: int
+    poorer: int
+    """Blocks left as they are: this source knows less of them than the store."""
+    seconds: float
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PersistenceResult:
     """How a write went. `written` counts rows that were not there before."""
 

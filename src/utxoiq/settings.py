@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from utxoiq.chain.network import NETWORKS
 
@@ -128,6 +128,8 @@ class WarehouseSettings(Section):
     """Where new datasets are made, such as EU; by default Google's choice (US)."""
     prefix: Annotated[str, like(r"[A-Za-z0-9_]*", "no prefix of dataset names: letters, digits and _")] = ""
     """Before the names of the datasets `intel` and `btc`."""
+    labels: bool = False
+    """Take the labels from its table btc.known_entities (`utxoiq entities publish`), looked at every 5 minutes."""
     most_bytes_billed: Annotated[int, Field(ge=10 * 2**20)] = 20 * 10**9
     """A query that would read more is refused by BigQuery, and costs nothing."""
     timeout_seconds: Seconds = 60.0
@@ -147,6 +149,48 @@ class MetricsSettings(Section):
     """An OpenTelemetry collector, such as http://127.0.0.1:4318."""
     project_id: str | None = None
     """A Google Cloud project, for Cloud Monitoring."""
+    direct: bool = False
+    """Write to Cloud Monitoring by its own API (google-cloud-monitoring), instead of through OTLP."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> MetricsSettings:
+        if self.direct and self.project_id is None:
+            raise ValueError("direct needs a project: give metrics.project_id")
+        return self
+
+
+def _as_text(key: object) -> object:
+    """A number for a secret is taken as text: as an error it would be told, and the secret with it."""
+    return str(key) if isinstance(key, (bool, int, float)) else key
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_as_text)]
+
+
+class AiSettings(Section):
+    """Who writes the words of insights. They are checked alike, and no other provider is ever asked in its place."""
+
+    provider: Literal["template", "openai", "anthropic", "vertex_ai", "grok", "compatible"] = "template"
+    """`template` needs no key and no network; `compatible` is any server that speaks OpenAI's protocol, such as Ollama,
+    vLLM or llama.cpp. The variable AI_PROVIDER sets it too. All but `template` need: pip install 'utxoiq[ai]'."""
+    model: str = ""
+    """The model's name there; by default a small one of the provider's. A compatible server needs one."""
+    key: Secret = SecretStr("")
+    """Better kept in a secrets file, the environment (UTXOIQ_AI__KEY) or as sm://PROJECT/NAME than here."""
+    base_url: Url | None = None
+    """Another address than the provider's own, such as http://127.0.0.1:11434/v1 of Ollama."""
+    project: str | None = None
+    """The Google Cloud project, for `vertex_ai`, which logs in with the application default credentials."""
+    location: str = "global"
+    """The Google Cloud location, for `vertex_ai`."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 20.0
+    """Give up on a request after so long. It is tried twice more, and in all for no longer than three times this."""
+    max_tokens: Annotated[int, Field(ge=100)] = 2000
+    """No more than so many of an answer, what a model thinks before it included."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """By default the model's own; some know no other."""
+    json_schema: bool = True
+    """Have the answer held to a schema where the model can; off for compatible servers that refuse to."""
 
 
 class LogSettings(Section):
@@ -175,6 +219,7 @@ class Fields(Section):
     warehouse: WarehouseSettings = WarehouseSettings()
     http: HttpSettings = HttpSettings()
     metrics: MetricsSettings = MetricsSettings()
+    ai: AiSettings = AiSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("network")

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -36,19 +37,32 @@ def json_lines(rows: Iterable[dict[str, Any]]) -> None:
 
 
 class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} blocks/s" if speed else "")
+        return Text(f"{speed:,.0f} {self._unit}/s" if speed else "")
+
+
+@contextmanager
+def progress_of(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with rate and time left on a terminal, nothing elsewhere. Call what it gives with how many `unit` are done,
+    of how many."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar with rate and time left on a terminal, nothing elsewhere. Call what it gives once a step."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+    """The same for `total` blocks. Call what it gives once a block."""
+    with progress_of(what, "blocks") as tell:
+        done = count(1)
+        yield lambda: tell(next(done), total)
 
 
 def insight_feed(rows: Sequence[dict[str, Any]], empty: str) -> None:
@@ -284,3 +298,17 @@ def _known(height: int | None) -> str:
 
 def _short(subject: str) -> str:
     return f"{subject[:8]}…{subject[-4:]}" if len(subject) == 64 else subject
+
+
+def finding_table(rows: Sequence[dict[str, Any]], healed: int) -> None:
+    """What an audit found: height, what is wrong, what to do."""
+    console = Console()
+    if healed:
+        console.print(f"{healed} blocks derived again")
+    if not rows:
+        console.print("Every height is in order.")
+        return
+    table = Table("height", "problem", "found", "what to do")
+    for row in rows:
+        table.add_row(f"{row['height']:,}", row["problem"], escape(row["found"]), row["advice"])
+    console.print(table)

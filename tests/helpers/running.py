@@ -1,4 +1,4 @@
-"""`utxoiq run` as a process: started, listened to, signalled, killed."""
+"""`utxoiq run`, or one of its parts, as a process: started, listened to, signalled, killed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -27,27 +27,40 @@ class Running:
     """A process in `folder`, with a store `store.db`, settings `utxoiq.toml` if there are any, and logs in there."""
 
     def __init__(
-        self, folder: Path, *arguments: str, listen: bool = False, fresh: bool = False, **variables: str
+        self,
+        folder: Path,
+        *arguments: str,
+        command: str = "run",
+        listen: bool = False,
+        fresh: bool = False,
+        constants: Mapping[str, float] | None = None,
+        **variables: str,
     ) -> None:
-        """`fresh`: by a Python of its own, from the first instruction; else forked, which is quicker."""
+        """`fresh`: by a Python of its own, from the first instruction; else forked, which is quicker. `constants`: of
+        our modules, by their full names, other values that this process has from the beginning; it is fresh then."""
         folder.mkdir(exist_ok=True)
         self.folder, self.db = folder, folder / "store.db"
         self.port = free_ports(1)[0] if listen else 0
         self._log = folder / f"log{len(list(folder.glob('log*')))}.jsonl"
         where = f"127.0.0.1:{self.port}" if listen else "off"
-        command = ["run", "--db", f"sqlite:///{self.db}", "--listen", where, *arguments]
+        words = [command, "--db", f"sqlite:///{self.db}", "--listen", where, *arguments]
         self._log.touch()
         self.process = (
-            self._begun(command, variables)
-            if fresh
-            else Forked(command, folder=folder, variables=variables, output=self._log)
+            self._begun(words, variables, constants or {})
+            if fresh or constants
+            else Forked(words, folder=folder, variables=variables, output=self._log)
         )
 
-    def _begun(self, command: list[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _begun(
+        self, words: list[str], variables: dict[str, str], constants: Mapping[str, float]
+    ) -> subprocess.Popen[bytes]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("UTXOIQ_")}
+        set_all = [f"import {name.rpartition('.')[0]}; {name} = {value!r}" for name, value in constants.items()]
+        script = "\n".join([*set_all, "from utxoiq.cli import main; main()"])
+        begin = ["-c", script] if constants else ["-m", "utxoiq.cli"]
         with self._log.open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "utxoiq.cli", *command],
+                [sys.executable, *begin, *words],
                 cwd=self.folder, env=kept | variables, stdout=log, stderr=log,
             )  # fmt: skip
 

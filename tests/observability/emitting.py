@@ -42,6 +42,7 @@ EMITS: dict[str, tuple[Any, ...]] = {
     "emit_block_latency": (1.5, "zmq"),
     "emit_reorg_metric": (2,),
     "emit_stale_signals": (7,),
+    "emit_warehouse_metrics": (12, 3.5, 40),
     "emit_config_reload": (False,),
     "emit_zmq_metric": (5, 1),
     "emit_mempool_metrics": (60_000, 40_000_000, 1_000, 2_500),

@@ -93,6 +93,7 @@ def test_alerts_are_what_an_operator_is_promised() -> None:
         ("UtxoiqStoreBehindSource", "10m"),
         ("UtxoiqNoBlock", "75m"),
         ("UtxoiqPipelineSlow", "10m"),
+        ("UtxoiqWarehouseBehind", "15m"),
         ("UtxoiqPersistenceSlow", "10m"),
         ("UtxoiqStaleSignals", "15m"),
         ("UtxoiqErrorRate", "10m"),
@@ -116,7 +117,7 @@ def test_panels_lie_side_by_side() -> None:
         taken |= cells
     assert len({panel["id"] for panel in PANELS}) == len(PANELS)
     assert [panel["title"] for panel in PANELS if panel["type"] == "row"] == [
-        "Chain", "Latency", "Signals", "Insights and AI providers", "Errors", "Mempool", "Backfill",
+        "Chain", "Latency", "Signals", "Insights and AI providers", "Errors", "Mempool", "Backfill", "Warehouse",
     ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from utxoiq.models import (
     Forecast,
     Insight,
     Signal,
+    SignalType,
     Transfer,
     digest,
 )
@@ -94,10 +95,12 @@ def forecast(data: BlockData, value: int = 2000, ahead: int = 1, method: str = "
     return replace(said, **changes)
 
 
-def signal(data: BlockData, value: Any = 1, kind: str = "seen", subject: str = "chain") -> Signal:
+def signal(
+    data: BlockData, value: Any = 1, kind: str = "seen", subject: str = "chain", signal_type: SignalType = "whale"
+) -> Signal:
     """A signal of a block; another `value` is another signal about the same thing."""
     return Signal.derive(
-        signal_type="whale",
+        signal_type=signal_type,
         kind=kind,
         subject=subject,
         block_height=data.height,
@@ -107,7 +110,7 @@ def signal(data: BlockData, value: Any = 1, kind: str = "seen", subject: str = "
         metadata={"value": value},
         evidence={"txids": [str(data.block.txid(0))], "block_hashes": [str(data.block_hash)]},
         created_at=data.block.header.time,
-        model_version="whale-test",
+        model_version=f"{signal_type}-test",
         inputs={"digest": digest(value), "settings": {}},
         simulated=True,
     )

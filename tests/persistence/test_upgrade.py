@@ -22,9 +22,12 @@ from utxoiq.persistence.schema import SCHEMA_VERSION
 from utxoiq.pipeline import PipelineOrchestrator
 from utxoiq.processors.discovery import discover
 
-NEW_FACTS = {1: ("package_feerate_p5_kvb", "large_coins"), 2: ()}
+NEW_FACTS = {1: ("package_feerate_p5_kvb", "large_coins"), 2: (), 3: ()}
 """What facts of each version did not have."""
-SINCE_1 = ("mempool_snapshots", "block_snapshots", "settings_events")
+LIVE = ("mempool_snapshots", "block_snapshots", "settings_events")
+SPLIT = ("narration_events", "leases", "outbox", "shipping")
+LACKED = {1: (*LIVE, *NEWER, *SPLIT), 2: (*NEWER, *SPLIT), 3: SPLIT}
+"""Tables that each version did not have."""
 
 
 def make_old(path: Path, recent: Path, version: int) -> None:
@@ -34,12 +37,12 @@ def make_old(path: Path, recent: Path, version: int) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(Path(__file__).with_name(f"schema_{version}.sql").read_text("utf-8"))
         connection.execute("ATTACH ? AS recent", (str(recent),))
-        for table in TABLES:
+        for table in (*TABLES, *(NEWER if version == 3 else ())):
             connection.execute(f"INSERT INTO main.{table} SELECT * FROM recent.{table}")
         old = []
         for seq, text in connection.execute("SELECT seq, facts FROM main.facts").fetchall():
             facts = {name: value for name, value in json.loads(text).items() if name not in NEW_FACTS[version]}
-            for one in facts["large_transfers"] or ():
+            for one in (facts["large_transfers"] or ()) if version < 3 else ():
                 del one["inputs"], one["outputs"]
             old.append((json.dumps({**facts, "facts_version": version}), version, seq))
         connection.executemany("UPDATE main.facts SET facts = ?, facts_version = ? WHERE seq = ?", old)
@@ -47,7 +50,7 @@ def make_old(path: Path, recent: Path, version: int) -> None:
         connection.close()
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[1, 2, 3])
 def version(request: pytest.FixtureRequest) -> int:
     """Of the old store's schema and facts."""
     return int(request.param)
@@ -76,7 +79,8 @@ def schema(path: Path) -> dict[str, str]:
 def test_the_old_schema_is_what_it_was(old: Path, version: int) -> None:
     """Of its version, ours, and without the tables of today."""
     assert run(old, "PRAGMA user_version") == [(version,)]
-    assert not {*NEWER, *(SINCE_1 if version == 1 else ())} & set(schema(old))
+    assert not {*LACKED[version]} & set(schema(old))
+    assert not [name for name in schema(old) if name.startswith("ship_")]
     assert len(rows(old)["blocks"]) == len(chain().trunk) + 1
 
 
@@ -134,6 +138,21 @@ def test_flows_and_forecasts_begin_with_the_next_block(old: Path) -> None:
     assert newest.flows == flows_of(first).sums()
     assert {row.flows for row in before} == {None}
     assert {table: len(each) for table, each in rows(old, NEWER).items()} == {"flows": 1, "forecasts": 1}
+
+
+def test_what_version_3_had_of_flows_and_forecasts_is_kept(tmp_path: Path) -> None:
+    """Row by row, in the window too."""
+    first, second = chain().trunk[:2]
+    with SqliteStore(tmp_path / "recent.db") as store:
+        for data in (first, second):
+            store.connect(replace(record(data), flows=flows_of(data), forecasts=(forecast(data),)))
+    make_old(tmp_path / "old.db", tmp_path / "recent.db", 3)
+    before = rows(tmp_path / "old.db", NEWER)
+    assert {table: len(each) for table, each in before.items()} == {"flows": 2, "forecasts": 2}
+    with SqliteStore(tmp_path / "old.db") as store:
+        window = store.window(str(second.block_hash), 9)
+    assert rows(tmp_path / "old.db", NEWER) == before
+    assert [row.flows for row in window] == [flows_of(first).sums(), flows_of(second).sums()]
 
 
 async def test_the_pipeline_goes_on_from_it(old: Path) -> None:

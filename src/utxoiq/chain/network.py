@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from utxoiq.chain.hashes import Hash256
+from utxoiq.errors import ConfigError
 from utxoiq.units import COIN
 
 
@@ -53,3 +54,10 @@ NETWORKS: dict[str, Network] = {
 # fmt: on
 
 BY_MAGIC = {network.magic: network for network in NETWORKS.values()}
+
+
+def network_named(name: str) -> Network:
+    """Raises ConfigError for an unknown name."""
+    if name not in NETWORKS:
+        raise ConfigError(f"unknown network {name!r}: one of {', '.join(NETWORKS)}")
+    return NETWORKS[name]

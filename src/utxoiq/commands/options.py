@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,9 +28,19 @@ NodeUrl = Annotated[
 EsploraUrl = Annotated[
     str | None, typer.Option("--esplora", help="An Esplora or mempool.space API instead, marked on every row.")
 ]
+First = Annotated[
+    int | None, typer.Option("--from", min=0, help="First block of a new store; else a window behind the tip.")
+]
+Listen = Annotated[str | None, typer.Option("--listen", help="HOST:PORT of /healthz, /readyz and /metrics, or off.")]
 RunDb = Annotated[str | None, typer.Option("--db", help="The store, sqlite:///FILE.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", envvar="UTXOIQ_CONFIG", help="A TOML file; by default utxoiq.toml here.")
 ]
 DEFAULT_DB = "sqlite:///utxoiq.db"
 EVERYTHING = 1 << 62
+
+
+def without_none(given: dict[str, Any]) -> dict[str, Any]:
+    """Only what was said on the command line."""
+    cut = {k: without_none(v) if isinstance(v, dict) else v for k, v in given.items()}
+    return {k: v for k, v in cut.items() if v not in (None, {})}

@@ -156,6 +156,16 @@ def packaged_labels() -> LabelSet:
     return read_trusted(text, NETWORKS["main"], "packaged labels")
 
 
+def edition_of(network: Network, path: Path | None = None) -> tuple[str, str]:
+    """(version, text) of a label file, its last line ended, or else of the packaged labels. Raises LabelError."""
+    try:
+        file = resources.files("utxoiq.entities").joinpath("data/labels.jsonl") if path is None else path
+        text = file.read_text("utf-8").removesuffix("\n") + "\n"
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(f"{path}: can't be read ({error})") from error
+    return read_labels(text, network, file.name).version, text
+
+
 def labels_for(network: Network, path: Path | None = None) -> LabelSet:
     """The labels to use on a network: of `path`, or else the packaged ones on mainnet and none elsewhere.
 

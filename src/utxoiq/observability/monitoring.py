@@ -40,11 +40,13 @@ class MonitoringModule(Recorder):
         otlp_endpoint: str | None = None,
         service_name: str = "utxoiq",
         credentials: Credentials | None = None,
+        direct: bool = False,
     ) -> None:
         """`project_id`: of Google Cloud, which is written to unless `otlp_endpoint` names another place, such as
         http://collector:4318. `credentials`: Google's; None looks for the application default ones, and sends
-        none to an endpoint of your own."""
-        super().__init__(enabled, project_id, otlp_endpoint, service_name, credentials)
+        none to an endpoint of your own. `direct`: metrics go to the project's Cloud Monitoring by its own API, and
+        to no other place; traces go where they would."""
+        super().__init__(enabled, project_id, otlp_endpoint, service_name, credentials, direct)
 
     @never_raises
     def emit_pipeline_metrics(
@@ -119,6 +121,13 @@ class MonitoringModule(Recorder):
         """One reorganisation that took `depth` blocks off."""
         self.record("reorg_depth", depth)
         self.record("reorgs", 1)
+
+    @never_raises
+    def emit_warehouse_metrics(self, rows_waiting: int, lag_seconds: float, rows_sent: int) -> None:
+        """How far the warehouse is behind, and the rows sent since the last call."""
+        self.record("outbox_rows", rows_waiting)
+        self.record("outbox_lag", lag_seconds)
+        self.record("warehouse_rows", rows_sent)
 
     @never_raises
     def emit_stale_signals(self, count: int) -> None:

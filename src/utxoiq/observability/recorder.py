@@ -51,12 +51,13 @@ class Recorder:
         otlp_endpoint: str | None,
         service_name: str,
         credentials: Credentials | None,
+        direct: bool,
     ) -> None:
         self._labels = Labels()
         self._told: set[tuple[str, str]] = set()
         self._telemetry: Telemetry | None = None
         if enabled:
-            self._start(project_id, otlp_endpoint, service_name, credentials)
+            self._start(project_id, otlp_endpoint, service_name, credentials, direct)
 
     @contextmanager
     def span(self, name: str, correlation_id: str | None = None, **attributes: Any) -> Iterator[None]:
@@ -108,11 +109,16 @@ class Recorder:
 
     @never_raises
     def _start(
-        self, project_id: str | None, otlp_endpoint: str | None, service_name: str, credentials: Credentials | None
+        self,
+        project_id: str | None,
+        otlp_endpoint: str | None,
+        service_name: str,
+        credentials: Credentials | None,
+        direct: bool,
     ) -> None:
         from utxoiq.observability.telemetry import Telemetry  # noqa: PLC0415 the SDK, for those who measure
 
-        self._telemetry = Telemetry(project_id, otlp_endpoint, service_name, credentials)
+        self._telemetry = Telemetry(project_id, otlp_endpoint, service_name, credentials, direct)
         for metric in METRICS.values():
             if metric.kind == "counter" and set(metric.labels) <= set(KNOWN_VALUES):
                 for values in product(*(KNOWN_VALUES[label] for label in metric.labels)):

@@ -16,15 +16,18 @@ from opentelemetry import trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, generate_latest
 
+from utxoiq.errors import ConfigError
 from utxoiq.observability.metrics import METRICS
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from opentelemetry.sdk.metrics.export import MetricReader
 
+    from utxoiq.observability.cloud_monitoring import CloudMonitoring
     from utxoiq.observability.otlp import Otlp
 
 log = logging.getLogger(__name__)
@@ -37,15 +40,21 @@ class Telemetry:
     """Takes measurements, holds the present values of gauges, and gives them to whoever collects."""
 
     def __init__(
-        self, project_id: str | None, otlp_endpoint: str | None, service_name: str, credentials: Credentials | None
+        self,
+        project_id: str | None,
+        otlp_endpoint: str | None,
+        service_name: str,
+        credentials: Credentials | None,
+        direct: bool,
     ) -> None:
         resource = _resource(project_id, service_name)
         self._registry = CollectorRegistry()
         self._scrape = threading.Lock()
         readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False, registry=self._registry)]
-        self._otlp = _open_otlp(project_id, otlp_endpoint, credentials, resource)
-        if self._otlp:
+        self._otlp = _open_otlp(project_id, otlp_endpoint, credentials, resource, metrics=not direct)
+        if self._otlp and self._otlp.metric_reader:
             readers.append(self._otlp.metric_reader)
+        self._direct = _open_direct(project_id, credentials, readers) if direct else None
         self._meters = MeterProvider(readers, resource, shutdown_on_exit=False)
         self._sync: dict[str, Counter | Histogram] = {}
         self._gauges: dict[str, float | None] = {}
@@ -87,6 +96,8 @@ class Telemetry:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._otlp:
             self._otlp.give_up()
+        if self._direct:
+            self._direct.shutdown()
 
     def _make_instruments(self) -> None:
         meter = self._meters.get_meter(SCOPE)
@@ -119,7 +130,7 @@ def _resource(project_id: str | None, service_name: str) -> Resource:
 
 
 def _open_otlp(
-    project_id: str | None, endpoint: str | None, credentials: Credentials | None, resource: Resource
+    project_id: str | None, endpoint: str | None, credentials: Credentials | None, resource: Resource, *, metrics: bool
 ) -> Otlp | None:
     """The OTLP exporters, if any are asked for and can be made: Prometheus goes on without them."""
     if project_id is None and endpoint is None:
@@ -127,9 +138,26 @@ def _open_otlp(
     try:
         from utxoiq.observability.otlp import Otlp  # noqa: PLC0415 requests, protobuf and Google's library
 
-        return Otlp(endpoint, credentials, resource, SCOPE)
+        return Otlp(endpoint, credentials, resource, SCOPE, metrics=metrics)
     except Exception:
         log.exception("no OTLP export of metrics and traces")
+        return None
+
+
+def _open_direct(
+    project_id: str | None, credentials: Credentials | None, readers: list[MetricReader]
+) -> CloudMonitoring | None:
+    """The exporter to Cloud Monitoring's own API, its reader added to the others; None where it can't be made."""
+    try:
+        from utxoiq.observability.cloud_monitoring import CloudMonitoring  # noqa: PLC0415 gRPC
+
+        if project_id is None:
+            raise ConfigError("give the project to write to")
+        exporter = CloudMonitoring(project_id, credentials)
+        readers.append(PeriodicExportingMetricReader(exporter))
+        return exporter
+    except Exception:
+        log.exception("no export to Cloud Monitoring; it needs a project, and `pip install 'utxoiq[gcp]'`")
         return None
 
 

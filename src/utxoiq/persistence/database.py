@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ class Database:
     def __init__(self, path: Path) -> None:
         """Open or create. Raises StoreError for a file that is no such store, or of a newer version."""
         self.path = path
+        self.fence: Callable[[], None] = lambda: None
+        """Called at the beginning of every transaction: raises LeaseLost where this process was overtaken."""
         self._lock = threading.RLock()
         with self._errors():
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -89,11 +91,13 @@ class Database:
             raise kind(f"{self.path}: {error}") from error
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, fenced: bool = True) -> Iterator[None]:
         """All statements inside are committed together, or none of them."""
         with self._lock, self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                if fenced:
+                    self.fence()
                 yield
                 self._db.execute("COMMIT")
             except BaseException:

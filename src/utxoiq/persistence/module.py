@@ -7,12 +7,15 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from utxoiq.errors import StoreError, Transient
+from utxoiq.errors import ConfigError, StoreError, Transient, WarehouseError
 from utxoiq.history import History, Past, Window
 from utxoiq.models import BlockRecord, Cursor, MempoolSnapshot, PersistenceResult, Signal
 
 if TYPE_CHECKING:
+    from google.cloud.bigquery import Client
+
     from utxoiq.chain.hashes import Hash256
+    from utxoiq.persistence.warehouse.direct import DirectWarehouse
 
 log = logging.getLogger("utxoiq.block")
 
@@ -37,8 +40,28 @@ class Store(Protocol):
 class SignalPersistenceModule:
     """Writes blocks and signals to a store. A failed write is a result with `success` false, and logged."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        bigquery_client: Client | None = None,
+        storage_endpoint: str | None = None,
+    ) -> None:
+        """`store`: where everything goes. Or `bigquery_client`: then a write that succeeds is in BigQuery, and the past
+        is read back from there at the beginning; `storage_endpoint` is an emulator's Storage Write API.
+
+        Raises ConfigError unless one of both is given; with a client WarehouseError, WarehouseUnavailable.
+        """
+        if (store is None) == (bigquery_client is None):
+            raise ConfigError("give SignalPersistenceModule either a store or a bigquery_client")
+        self._warehouse: DirectWarehouse | None = None
+        if bigquery_client is not None:
+            from utxoiq.persistence.warehouse.direct import DirectWarehouse  # noqa: PLC0415 Google's clients are large
+
+            self._warehouse = DirectWarehouse(bigquery_client, storage_endpoint)
+            store = self._warehouse.store
+        assert store is not None
+        self.store: Store = store
         self._history = History()
         self._reaches_root = False
 
@@ -91,13 +114,24 @@ class SignalPersistenceModule:
         """Read the past anew: what is stored of it has changed."""
         self._history = History()
 
+    def close(self) -> None:
+        """Let go of BigQuery; a store that was given stays its owner's."""
+        if self._warehouse:
+            self._warehouse.close()
+
     def _ends_with(self, block_hash: str) -> bool:
         rows = self._history.rows
         return bool(rows) and rows[-1].facts.blockhash == block_hash
 
     async def _write(self, correlation_id: str, write: Callable[[], int]) -> PersistenceResult:
+        def write_and_ship() -> int:
+            rows = write()
+            if self._warehouse:
+                self._warehouse.ship()
+            return rows
+
         try:
-            return PersistenceResult(True, await asyncio.to_thread(write))
-        except StoreError as error:
+            return PersistenceResult(True, await asyncio.to_thread(write_and_ship))
+        except (StoreError, WarehouseError) as error:
             log.error("write failed: %s", error, extra={"correlation_id": correlation_id})
             return PersistenceResult(False, error=str(error), transient=isinstance(error, Transient))

@@ -11,9 +11,11 @@ from utxoiq.persistence.schema import SHIPPED
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
 
     from utxoiq.persistence.database import Database
+
+
+UNNAMED = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Parcel:
     """Where to append it at `offset`; None before there is a stream."""
     offset: int
     job_id: str | None
-    """Of the load job that takes it, where it is too large for a stream."""
+    """Of the load job that takes it, where it is too large for a stream; `UNNAMED` before there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,8 @@ class Lag:
 class Outbox:
     """The outbox of one store."""
 
-    def __init__(self, database: Database, fence: Callable[[], None] = lambda: None) -> None:
-        """`fence` is called in each transaction that sends or acknowledges, and raises where another took over."""
-        self._database, self._fence = database, fence
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @property
     def destination(self) -> str | None:
@@ -84,17 +85,17 @@ class Outbox:
         return rows
 
     def mark_restored(self, destination: str) -> None:
-        """All that is stored came from `destination`: only what comes now is shipped. Raises StoreError."""
-        with self._database.transaction():
-            self._database.insert("meta", {"key": "warehouse", "value": destination})
+        """Inside a transaction: all that is stored came from `destination`, so that only what comes now is shipped."""
+        self._database.insert("meta", {"key": "warehouse", "value": destination})
 
     def lag(self) -> Lag:
         """Raises StoreError."""
         rows, oldest = self._database.query("SELECT count(*), min(recorded_at) FROM outbox")[0]
         return Lag(rows, max(0.0, time.time() - oldest) if rows else 0.0)
 
-    def parcels(self, most_rows: int) -> list[Parcel]:
-        """What to send now, in this order: what an earlier attempt began, then the next rows. Raises StoreError."""
+    def parcels(self, most_rows: int, *, bulk: bool = False) -> list[Parcel]:
+        """What to send now, in this order: what an earlier attempt began, in the way it began it, for it may have
+        arrived; else the next rows, with `bulk` by load jobs. Raises StoreError."""
         begun = self._begun()
         if begun:
             return begun
@@ -102,12 +103,12 @@ class Outbox:
         if last is None:
             return []
         with self._database.transaction():
-            self._fence()
             for relation in SHIPPED:
                 self._database.insert("shipping", {"relation": relation, "next_offset": 0})
             self._database.execute(
-                "UPDATE shipping SET last_seq = ? WHERE relation IN (SELECT relation FROM outbox WHERE seq <= ?)",
-                last, last,
+                "UPDATE shipping SET last_seq = ?, job_id = ? "
+                "WHERE relation IN (SELECT relation FROM outbox WHERE seq <= ?)",
+                last, UNNAMED if bulk else None, last,
             )  # fmt: skip
         return self._begun()
 
@@ -128,7 +129,6 @@ class Outbox:
         """Remember where a parcel goes, before it is sent: `offset` of `stream`, or a load job. Raises LeaseLost,
         StoreError."""
         with self._database.transaction():
-            self._fence()
             self._database.execute(
                 "UPDATE shipping SET stream = ?, next_offset = ?, job_id = ? WHERE relation = ?",
                 stream, offset, job_id, relation,
@@ -137,7 +137,6 @@ class Outbox:
     def arrived(self, parcel: Parcel, stream: str | None, next_offset: int) -> None:
         """A parcel is in the warehouse; the next goes to `next_offset` of `stream`. Raises LeaseLost, StoreError."""
         with self._database.transaction():
-            self._fence()
             self._database.execute(
                 "DELETE FROM outbox WHERE relation = ? AND seq <= ?", parcel.relation, parcel.last_seq
             )

@@ -1,8 +1,10 @@
 """The schema of the SQLite store. Rows are only appended; views give what holds now. Working state are the cursor,
-leases, the outbox with how far it was shipped, and mempool snapshots that no block was mined from, which are dropped
-after some weeks."""
+leases, where backfills stand, the outbox with how far it was shipped, and mempool snapshots that no block was mined
+from, which are dropped after some weeks."""
 
 from __future__ import annotations
+
+import re
 
 APPLICATION_ID = 0x7574786F  # "utxo"
 SCHEMA_VERSION = 4
@@ -162,51 +164,15 @@ CREATE TABLE IF NOT EXISTS settings_events (
     recorded_at INTEGER NOT NULL
 ) STRICT;
 
-CREATE VIEW IF NOT EXISTS block_state AS
-SELECT b.*, (SELECT event FROM block_events e WHERE e.block_hash = b.block_hash ORDER BY seq DESC LIMIT 1) AS state
-FROM blocks b;
-
-CREATE VIEW IF NOT EXISTS current_facts AS
-SELECT f.* FROM facts f
-WHERE f.seq = (SELECT max(seq) FROM facts g WHERE g.block_hash = f.block_hash);
-
-CREATE VIEW IF NOT EXISTS current_flows AS
-SELECT f.* FROM flows f
-WHERE f.seq = (SELECT max(seq) FROM flows g WHERE g.block_hash = f.block_hash);
-
-CREATE VIEW IF NOT EXISTS forecast_scores AS
-SELECT f.*, b.height AS block_height, b.simulated,
-    t.block_hash AS target_hash,
-    json_extract(a.facts, '$.package_feerate_percentiles_kvb[2]') AS actual_kvb
-FROM forecasts f
-JOIN block_state b ON b.block_hash = f.block_hash AND b.state = 'connected'
-LEFT JOIN block_state t ON t.height = f.target_height AND t.state = 'connected'
-LEFT JOIN current_facts a ON a.block_hash = t.block_hash AND json_extract(a.facts, '$.txs') > 1;
-
-CREATE VIEW IF NOT EXISTS signal_state AS
-SELECT s.*,
-    i.recorded_at IS NOT NULL AS processed,
-    i.recorded_at AS processed_at,
-    CASE WHEN e.event = 'retracted' THEN e.recorded_at END AS retracted_at,
-    CASE WHEN e.event = 'retracted' THEN e.reason END AS retraction_reason,
-    CASE WHEN e.event = 'retracted' THEN e.superseded_by END AS superseded_by
-FROM signals s
-LEFT JOIN signal_events e
-    ON e.seq = (SELECT max(seq) FROM signal_events x WHERE x.signal_id = s.signal_id)
-LEFT JOIN (SELECT signal_id, min(recorded_at) AS recorded_at FROM insights GROUP BY signal_id) i USING (signal_id);
-
-CREATE VIEW IF NOT EXISTS current_signals AS SELECT * FROM signal_state WHERE retracted_at IS NULL;
-
-CREATE VIEW IF NOT EXISTS insight_state AS
-SELECT n.*, s.block_height, s.kind,
-    CASE WHEN e.event = 'retracted' THEN e.recorded_at END AS retracted_at,
-    CASE WHEN e.event = 'retracted' THEN e.reason END AS retraction_reason
-FROM insights n
-JOIN signals s USING (signal_id)
-LEFT JOIN insight_events e
-    ON e.seq = (SELECT max(seq) FROM insight_events x WHERE x.insight_id = n.insight_id);
-
-CREATE VIEW IF NOT EXISTS current_insights AS SELECT * FROM insight_state WHERE retracted_at IS NULL;
+CREATE TABLE IF NOT EXISTS narration_events (
+    seq INTEGER PRIMARY KEY,
+    signal_id TEXT NOT NULL REFERENCES signals,
+    event TEXT NOT NULL CHECK (event IN ('dead', 'skipped')),
+    reason TEXT NOT NULL,
+    correlation_id TEXT NOT NULL,
+    recorded_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS narration_events_by_signal ON narration_events (signal_id, seq);
 """
 
 WORKING_STATE = """
@@ -216,6 +182,13 @@ CREATE TABLE IF NOT EXISTS leases (
     holder TEXT NOT NULL,
     expires_at REAL NOT NULL,
     state TEXT NOT NULL CHECK (json_valid(state))
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS backfills (
+    name TEXT PRIMARY KEY,
+    next_height INTEGER NOT NULL,
+    blocks INTEGER NOT NULL,
+    signals INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS outbox (
@@ -246,6 +219,7 @@ SHIPPED = {
     "signal_events": ("signal_events", "seq"),
     "insights": ("insights", "insight_id"),
     "insight_events": ("insight_events", "seq"),
+    "narration_events": ("narration_events", "seq"),
     "block_events": ("block_events", "seq"),
 }
 """What goes into a warehouse, from which table by which key, in the order in which a batch is sent: a block that is
@@ -258,4 +232,58 @@ TRIGGERS = "\n".join(
     for relation, (table, key) in SHIPPED.items()
 )
 
-SCHEMA = TABLES + WORKING_STATE + TRIGGERS
+VIEWS = """
+CREATE VIEW block_state AS
+SELECT b.*, (SELECT event FROM block_events e WHERE e.block_hash = b.block_hash ORDER BY seq DESC LIMIT 1) AS state
+FROM blocks b;
+
+CREATE VIEW current_facts AS
+SELECT f.* FROM facts f
+WHERE f.seq = (SELECT max(seq) FROM facts g WHERE g.block_hash = f.block_hash);
+
+CREATE VIEW current_flows AS
+SELECT f.* FROM flows f
+WHERE f.seq = (SELECT max(seq) FROM flows g WHERE g.block_hash = f.block_hash);
+
+CREATE VIEW forecast_scores AS
+SELECT f.*, b.height AS block_height, b.simulated,
+    t.block_hash AS target_hash,
+    json_extract(a.facts, '$.package_feerate_percentiles_kvb[2]') AS actual_kvb
+FROM forecasts f
+JOIN block_state b ON b.block_hash = f.block_hash AND b.state = 'connected'
+LEFT JOIN block_state t ON t.height = f.target_height AND t.state = 'connected'
+LEFT JOIN current_facts a ON a.block_hash = t.block_hash AND json_extract(a.facts, '$.txs') > 1;
+
+CREATE VIEW signal_state AS
+SELECT s.*,
+    coalesce(i.recorded_at, n.recorded_at) IS NOT NULL AS processed,
+    coalesce(i.recorded_at, n.recorded_at) AS processed_at,
+    CASE WHEN e.event = 'retracted' THEN e.recorded_at END AS retracted_at,
+    CASE WHEN e.event = 'retracted' THEN e.reason END AS retraction_reason,
+    CASE WHEN e.event = 'retracted' THEN e.superseded_by END AS superseded_by
+FROM signals s
+LEFT JOIN signal_events e
+    ON e.seq = (SELECT max(seq) FROM signal_events x WHERE x.signal_id = s.signal_id)
+LEFT JOIN (SELECT signal_id, min(recorded_at) AS recorded_at FROM insights GROUP BY signal_id) i USING (signal_id)
+LEFT JOIN (
+    SELECT signal_id, min(recorded_at) AS recorded_at FROM narration_events GROUP BY signal_id
+) n USING (signal_id);
+
+CREATE VIEW current_signals AS SELECT * FROM signal_state WHERE retracted_at IS NULL;
+
+CREATE VIEW insight_state AS
+SELECT n.*, s.block_height, s.kind,
+    CASE WHEN e.event = 'retracted' THEN e.recorded_at END AS retracted_at,
+    CASE WHEN e.event = 'retracted' THEN e.reason END AS retraction_reason
+FROM insights n
+JOIN signals s USING (signal_id)
+LEFT JOIN insight_events e
+    ON e.seq = (SELECT max(seq) FROM insight_events x WHERE x.insight_id = n.insight_id);
+
+CREATE VIEW current_insights AS SELECT * FROM insight_state WHERE retracted_at IS NULL;
+"""
+
+OLD_VIEWS = "".join(f"DROP VIEW IF EXISTS {name};" for name in reversed(re.findall(r"CREATE VIEW (\w+)", VIEWS)))
+
+SCHEMA = TABLES + WORKING_STATE + TRIGGERS + OLD_VIEWS + VIEWS
+"""Makes a store, and whatever an older one lacks."""

@@ -5,20 +5,33 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from utxoiq.errors import ConfigError, NotLinked, StoreError, WrongNetwork
 from utxoiq.history import Past
-from utxoiq.models import BlockFacts, BlockFlows, BlockRecord, Cursor, Insight, MempoolSnapshot, Signal, digest
+from utxoiq.models import (
+    Backfilled,
+    BlockFacts,
+    BlockFlows,
+    BlockRecord,
+    Cursor,
+    Insight,
+    MempoolSnapshot,
+    Signal,
+    digest,
+)
 from utxoiq.persistence.database import Database
+from utxoiq.persistence.leases import Leases
+from utxoiq.persistence.outbox import Outbox
 
 URL = "sqlite:///"
 REORG = "its block was disconnected from the best chain"
 SUPERSEDED = "derived again from fuller inputs"
 RETURNED = "its block returned to the best chain"
+BACKFILLED = "found by a backfill that was asked not to narrate"
 BRANCH = """
 WITH RECURSIVE branch (block_hash, prev_hash, depth) AS (
     SELECT block_hash, prev_hash, 1 FROM blocks WHERE block_hash = ?
@@ -71,6 +84,7 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         """Open or create. Raises StoreError for a file that is no such store, or of a newer version."""
         self.database = Database(path)
+        self.leases, self.outbox = Leases(self.database), Outbox(self.database)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -157,19 +171,101 @@ class SqliteStore:
         with self.database.transaction():
             before = self.state(facts.blockhash)
             if before == standing or (before is not None and standing == "island"):
+                self._pass(record)
                 return 0
             self._bind(facts.network)
             if record.cursor:
                 self._advance(record.cursor, facts.previousblockhash)
-            rows = self._write_block(record, at) + self._write_audit(record, at)
+            rows = self._write_block(record, at) + self._write_audit(record, at) + self._write_found(record, at)
             rows += self._event("block_events", {"block_hash": facts.blockhash}, standing, record.correlation_id, at)
-            rows += self._write_flows(record.flows, at) + self._write_forecasts(record, at)
-            rows += self._append("signals", "signal_id", record.signals, record.correlation_id, at)
-            rows += self._append("insights", "insight_id", record.insights, record.correlation_id, at)
-            rows += self._supersede(facts.blockhash, record.signals, record.correlation_id, at)
             if record.cursor:
                 self._set_cursor(record.cursor)
         return rows
+
+    def fill(self, record: BlockRecord, work: Backfilled) -> int:
+        """Store a block of the best chain where the store does not stand, or more of one it has: the number of rows
+        written. The tip stays; of what it said before, only signals of the types derived are superseded. `work` is
+        where the backfill stands afterwards.
+
+        Raises WrongNetwork, NotLinked where another block of this height holds, StoreError.
+        """
+        facts, at = record.facts, int(time.time())
+        with self.database.transaction():
+            self._bind(facts.network)
+            known = self.state(facts.blockhash) == "connected"
+            rival = self.connected_at(facts.height)
+            if rival not in (None, facts.blockhash):
+                raise NotLinked(f"block {facts.blockhash} can't be filled in: at height {facts.height} stands {rival}")
+            if not known:
+                self._check_place(facts)
+            rows = self._write_block(record, at)
+            if known and self._is_damaged(facts.blockhash):
+                rows += self._write_facts(facts, at, always=True)
+            rows += self._write_found(record, at, work.signal_types)
+            if not work.narrate:
+                rows += self._skip(record, at)
+            if not known:
+                told = {"block_hash": facts.blockhash}
+                rows += self._event("block_events", told, "connected", record.correlation_id, at)
+            self._mark(work)
+        return rows
+
+    def _check_place(self, facts: BlockFacts) -> None:
+        """Raise NotLinked for a block above the tip, or that its neighbours in the store do not link to."""
+        tip, height = self.cursor(), facts.height or 0
+        if tip is not None and height > tip.height:
+            raise NotLinked(f"block {facts.blockhash} can't be filled in: the store's tip is at height {tip.height}")
+        below = self.connected_at(height - 1)
+        above = self.database.value(
+            "SELECT prev_hash FROM block_state WHERE height = ? AND state = 'connected'", height + 1
+        )
+        if below not in (None, facts.previousblockhash) or above not in (None, facts.blockhash):
+            raise NotLinked(f"block {facts.blockhash} can't be filled in: height {height} of the store is another's")
+
+    def _is_damaged(self, block_hash: str) -> bool:
+        """Whether the facts that count are not those their digest was made of."""
+        rows = self.database.query("SELECT digest, facts FROM current_facts WHERE block_hash = ?", block_hash)
+        return bool(rows) and digest(json.loads(rows[0]["facts"])) != rows[0]["digest"]
+
+    def backfilled(self, name: str) -> tuple[int, int, int] | None:
+        """Where a backfill stands: next height, blocks and signals so far; None before it began. Raises StoreError."""
+        rows = self.database.query("SELECT next_height, blocks, signals FROM backfills WHERE name = ?", name)
+        return tuple(rows[0]) if rows else None
+
+    def _mark(self, work: Backfilled) -> None:
+        self.database.execute(
+            "INSERT OR REPLACE INTO backfills VALUES (?, ?, ?, ?)",
+            work.name, work.next_height, work.blocks, work.signals,
+        )  # fmt: skip
+
+    def _skip(self, record: BlockRecord, at: int) -> int:
+        """Mark signals that nobody is to narrate."""
+        told = {"event": "skipped", "reason": BACKFILLED, "correlation_id": record.correlation_id, "recorded_at": at}
+        new = [
+            signal.signal_id
+            for signal in record.signals
+            if not self.database.value("SELECT processed FROM signal_state WHERE signal_id = ?", signal.signal_id)
+        ]
+        return sum(self.database.insert("narration_events", {"signal_id": name, **told}) for name in new)
+
+    def connected_at(self, height: int | None) -> str | None:
+        """The hash of the block of the best chain at a height, None where the store has none."""
+        name: str | None = self.database.value(
+            "SELECT block_hash FROM block_state WHERE height = ? AND state = 'connected'", height
+        )
+        return name
+
+    def connected_range(self) -> tuple[int, int] | None:
+        """The lowest and the highest connected block, None where there is none. Raises StoreError."""
+        rows = self.database.query("SELECT min(height), max(height) FROM block_state WHERE state = 'connected'")
+        return None if rows[0][0] is None else tuple(rows[0])
+
+    def _write_found(self, record: BlockRecord, at: int, signal_types: Collection[str] | None = None) -> int:
+        """All but the block itself."""
+        rows = self._write_flows(record.flows, at) + self._write_forecasts(record, at)
+        rows += self._append("signals", "signal_id", record.signals, record.correlation_id, at)
+        rows += self._append("insights", "insight_id", record.insights, record.correlation_id, at)
+        return rows + self._supersede(record, at, signal_types)
 
     def disconnect(self, block_hash: str, correlation_id: str) -> int:
         """Take the tip off the chain and retract what it said, with the reason: the number of rows written.
@@ -183,9 +279,10 @@ class SqliteStore:
                 raise NotLinked(
                     f"block {block_hash} can't be disconnected: the tip is {tip.block_hash if tip else 'none'}"
                 )
-            rows = self._event("block_events", {"block_hash": block_hash}, "disconnected", correlation_id, at)
+            rows = 0
             for row in self.database.query("SELECT signal_id FROM current_signals WHERE block_hash = ?", block_hash):
                 rows += self._retract(row["signal_id"], REORG, None, correlation_id, at)
+            rows += self._event("block_events", {"block_hash": block_hash}, "disconnected", correlation_id, at)
             parent = self.database.query(
                 "SELECT p.block_hash, p.height, p.state FROM blocks b JOIN block_state p ON p.block_hash = b.prev_hash "
                 "WHERE b.block_hash = ?",
@@ -266,6 +363,12 @@ class SqliteStore:
         if tip is not None and tip.block_hash != prev_hash:
             raise NotLinked(f"block {cursor.block_hash} does not follow the stored tip {tip.block_hash}")
 
+    def _pass(self, record: BlockRecord) -> None:
+        """The tip moves over a block that was filled in before it came."""
+        tip = self.cursor()
+        if record.cursor and (tip is None or tip.block_hash == record.facts.previousblockhash):
+            self._set_cursor(record.cursor)
+
     def _set_cursor(self, cursor: Cursor | None) -> None:
         self.database.execute("DELETE FROM cursor")
         if cursor:
@@ -285,7 +388,7 @@ class SqliteStore:
         }
         return self.database.insert("blocks", block) + self._write_facts(facts, at)
 
-    def _write_facts(self, facts: BlockFacts, at: int) -> int:
+    def _write_facts(self, facts: BlockFacts, at: int, *, always: bool = False) -> int:
         values = facts.as_dict()
         stored = {
             "block_hash": facts.blockhash,
@@ -296,7 +399,7 @@ class SqliteStore:
             "recorded_at": at,
         }
         latest = self.database.value("SELECT digest FROM current_facts WHERE block_hash = ?", facts.blockhash)
-        return self.database.insert("facts", stored) if stored["digest"] != latest else 0
+        return self.database.insert("facts", stored) if always or stored["digest"] != latest else 0
 
     def _write_flows(self, flows: BlockFlows | None, at: int) -> int:
         if flows is None:
@@ -336,14 +439,19 @@ class SqliteStore:
         self, table: str, key: str, items: Sequence[Signal] | Sequence[Insight], correlation_id: str, at: int
     ) -> int:
         """Insert what is new; reinstate what was retracted and is said again."""
-        rows = 0
-        for item in items:
-            written = self._insert(table, item, at)
-            name = getattr(item, key)
-            if not written and self._last_event(table, key, name) == "retracted":
-                row = {key: name, "reason": RETURNED}
-                written = self._event(f"{table[:-1]}_events", row, "reinstated", correlation_id, at)
-            rows += written
+        return sum(
+            self._insert(table, item, at) or self._reinstate(table, key, getattr(item, key), correlation_id, at)
+            for item in items
+        )
+
+    def _reinstate(self, table: str, key: str, name: str, correlation_id: str, at: int) -> int:
+        """A signal with the words found for it, which need not be found again."""
+        if self._last_event(table, key, name) != "retracted":
+            return 0
+        rows = self._event(f"{table[:-1]}_events", {key: name, "reason": RETURNED}, "reinstated", correlation_id, at)
+        if table == "signals":
+            for row in self.database.query("SELECT insight_id FROM insights WHERE signal_id = ?", name):
+                rows += self._reinstate("insights", "insight_id", row["insight_id"], correlation_id, at)
         return rows
 
     def _last_event(self, table: str, key: str, name: str) -> str | None:
@@ -352,15 +460,16 @@ class SqliteStore:
         event: str | None = self.database.value(sql, name)
         return event
 
-    def _supersede(self, block_hash: str, signals: Sequence[Signal], correlation_id: str, at: int) -> int:
+    def _supersede(self, record: BlockRecord, at: int, signal_types: Collection[str] | None) -> int:
         """Retract what this block said before and does not say now, naming what takes its place."""
-        now = {s.signal_id for s in signals}
-        successors = {(s.signal_type, s.kind, s.subject): s.signal_id for s in signals}
-        rows = 0
+        now = {s.signal_id for s in record.signals}
+        successors = {(s.signal_type, s.kind, s.subject): s.signal_id for s in record.signals}
+        rows, block_hash = 0, record.facts.blockhash
         for old in self.database.query("SELECT * FROM current_signals WHERE block_hash = ?", block_hash):
-            if old["signal_id"] not in now:
+            concerned = signal_types is None or old["signal_type"] in signal_types
+            if concerned and old["signal_id"] not in now:
                 successor = successors.get((old["signal_type"], old["kind"], old["subject"]))
-                rows += self._retract(old["signal_id"], SUPERSEDED, successor, correlation_id, at)
+                rows += self._retract(old["signal_id"], SUPERSEDED, successor, record.correlation_id, at)
         return rows
 
     def _retract(self, signal_id: str, reason: str, successor: str | None, correlation_id: str, at: int) -> int:

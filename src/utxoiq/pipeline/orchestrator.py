@@ -137,7 +137,7 @@ class PipelineOrchestrator:
         with self.monitoring.span("signals"):
             window = await self.signal_persistence.window(block.prev_hash, self._window_size if cursor else 0)
             context = ProcessingContext(facts, window, labels, correlation_id, flows)
-            signals, forecasts = await self._generate_signals(block, context)
+            signals, forecasts = await self.generate_signals(block, context)
         timing["signal_generation_ms"] = _ms_since(began)
         with self.monitoring.span("insights"):
             insights = await self._narrate(signals, correlation_id)
@@ -193,7 +193,13 @@ class PipelineOrchestrator:
             return None
         return Cursor(str(block.block_hash), block.height)
 
-    async def _generate_signals(self, block: BlockData, context: ProcessingContext) -> Found:
+    @property
+    def window_size(self) -> int:
+        """Past blocks that the most curious processor looks at."""
+        return self._window_size
+
+    async def generate_signals(self, block: BlockData, context: ProcessingContext) -> Found:
+        """What all enabled processors find, whatever becomes of one of them."""
         found = await asyncio.gather(*(self._run_processor_safe(r, block, context) for r in self._runners))
         return Found([one for f in found for one in f.signals], [one for f in found for one in f.forecasts])
 

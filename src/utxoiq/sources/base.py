@@ -24,6 +24,9 @@ class BlockSource(Protocol):
     def tip(self) -> Cursor | None:
         """The tip of the best chain, None where there is no block with a height."""
 
+    def lowest(self) -> int:
+        """The lowest height `block_at` has a block of, 0 where there is none."""
+
     def block_at(self, height: int) -> BlockData:
         """The block of the best chain at `height`. Raises SourceError where there is none."""
 

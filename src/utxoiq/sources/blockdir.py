@@ -104,6 +104,10 @@ class BlockDirectory:
         tip = self._tree.tip
         return None if tip is None else Cursor(str(tip.block_hash), tip.height)
 
+    def lowest(self) -> int:
+        """The height of the first block on the best chain, 0 where there is none."""
+        return min(self._best, default=0)
+
     def block_at(self, height: int) -> BlockData:
         """The block of the best chain at `height`. Raises SourceError where there is none."""
         if height not in self._best:

@@ -62,6 +62,7 @@ class EsploraSource:
         self._checked = False
         self._lock, self._next, self._sleep = threading.Lock(), 0.0, sleep
         self._tip_height = 0
+        self._times = Times(self)
         self.first: int | None = None
         self._headers: dict[Hash256, tuple[Header, int]] = {}
 
@@ -255,7 +256,7 @@ class EsploraSource:
 
     def block_at(self, height: int) -> BlockData:
         """The block of the best chain at `height`. Raises SourceError where there is none."""
-        return Times(self).complete(self.read(self._hash_at(height), height))
+        return self._times.complete(self.read(self._hash_at(height), height))
 
     def blocks(self) -> Iterator[BlockData]:
         """The best chain from `first` (else genesis) up to its tip as it is now."""

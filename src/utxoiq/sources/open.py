@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from utxoiq.chain.network import NETWORKS, Network
-from utxoiq.errors import ConfigError, SourceError
+from utxoiq.chain.network import Network, network_named
+from utxoiq.errors import SourceError
 from utxoiq.sources.blockdir import BlockDirectory, block_files
 from utxoiq.sources.recorded import SUFFIXES, RecordedFolder
 
@@ -17,9 +17,7 @@ def open_source(path: Path, network: str | None = None) -> Source:
 
     Raises SourceError where there is no such folder or it holds neither, ConfigError for an unknown network.
     """
-    if network is not None and network not in NETWORKS:
-        raise ConfigError(f"unknown network {network!r}: one of {', '.join(NETWORKS)}")
-    wanted = NETWORKS[network] if network else None
+    wanted = network_named(network) if network else None
     if path.is_file() and path.name.endswith(SUFFIXES):
         return RecordedFolder(path, wanted)
     if not path.is_dir():

@@ -78,6 +78,10 @@ class RecordedFolder:
         height = self._height_of(highest)
         return Cursor(str(self._read(highest).block_hash), height) if height >= 0 else None
 
+    def lowest(self) -> int:
+        """The lowest height recorded, 0 where none is known."""
+        return min((height for one in self._recordings if (height := self._height_of(one)) >= 0), default=0)
+
     def block_at(self, height: int) -> BlockData:
         """The block recorded for `height`. Raises SourceError where there is none."""
         for recording in self._recordings:

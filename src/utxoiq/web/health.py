@@ -31,7 +31,7 @@ def health_app(status: Callable[[], dict[str, Any]], metrics: Callable[[], tuple
 
     async def readyz(_: Request) -> Response:
         """200 at the tip, 503 with the reason elsewhere."""
-        said = status()
+        said = await asyncio.to_thread(status)  # it may read a store that another process locks
         return JSONResponse(said, 200 if said["ready"] else 503)
 
     async def measured(_: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions as google
 from google.api_core.retry import Retry, if_exception_type
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import bigquery
 from requests.exceptions import RequestException
 
 from utxoiq.errors import WarehouseError, WarehouseUnavailable
+from utxoiq.persistence.questions import DATASET, questions
 from utxoiq.persistence.warehouse.tables import TABLES, Table
 
 if TYPE_CHECKING:
@@ -25,20 +27,29 @@ ONCE = Retry(predicate=if_exception_type())
 """Nothing is tried again down here: whoever ships knows how long to wait."""
 MOST_BYTES_BILLED = 20 * 10**9
 """Of one query, unless told otherwise: about 0.13 USD at the list price of 6.25 USD a TiB."""
-WRITES = re.compile(r"\b(UPDATE|DELETE|MERGE|TRUNCATE|INSERT|DROP|EXPORT|LOAD)\b", re.IGNORECASE)
-LITERALS = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+WRITES = re.compile(
+    r"\b(UPDATE|DELETE|MERGE|TRUNCATE|INSERT|DROP|EXPORT|LOAD|CREATE|ALTER|EXECUTE|CALL|GRANT|REVOKE)\b", re.IGNORECASE
+)
+LITERALS = re.compile(
+    r"""(`[^`]*`)|'''(?:[^\\]|\\.)*?'''|\"{3}(?:[^\\]|\\.)*?\"{3}|'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
+    r"""|(?:--|\#)[^\n]*|/\*.*?\*/""",
+    re.DOTALL,
+)
+"""Text and comments; names in backticks, which are the first group, are neither."""
 PARTITIONS = "day BETWEEN @first_day AND @last_day"
 LABELS = {"app": "utxoiq"}
+PASSING = (google.TooManyRequests, google.Aborted, google.Cancelled, TransportError)
+"""What may pass, though its kind or its number says that it was refused."""
 
 
 def checked(sql: str) -> str:
     """`sql`, if it only reads, and only days it was asked for: rows of a streamed table may not be changed, and nobody
     means to read every partition. Raises WarehouseError."""
-    bare = LITERALS.sub("''", sql)
+    bare = LITERALS.sub(lambda found: found[1] or " ", sql)
     found = WRITES.search(bare)
     if found:
         raise WarehouseError(f"{found[0].upper()} is never sent to the warehouse: its tables are append-only")
-    tables = re.findall(r"\b(?:FROM|JOIN)\s+`?[\w-]*\.?`?(?:intel|btc)\.\w+", bare, re.IGNORECASE)
+    tables = re.findall(r"\b\w*(?:intel|btc)`?\s*\.\s*`?\w+", bare, re.IGNORECASE)
     if len(tables) != bare.count(PARTITIONS):
         raise WarehouseError(
             f"a query of {len(tables)} tables must say `{PARTITIONS}` of each: {' '.join(sql.split())}"
@@ -53,9 +64,9 @@ def telling(what: str) -> Iterator[None]:
         yield
     except (google.GoogleAPICallError, google.RetryError, RequestException, GoogleAuthError, OSError) as error:
         status = getattr(error, "code", None)
-        refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)
+        refused = isinstance(status, int) and 400 <= status < 500 and not isinstance(error, PASSING)
         first = (str(getattr(error, "message", error)) or type(error).__name__).splitlines()[0]
-        if refused or isinstance(error, GoogleAuthError):
+        if refused or (isinstance(error, GoogleAuthError) and not isinstance(error, PASSING)):
             raise WarehouseError(f"BigQuery refused {what}: {first}") from error
         raise WarehouseUnavailable(f"BigQuery can't be asked for {what}: {first}") from error
 
@@ -94,9 +105,9 @@ class BigQueryWarehouse:
                 done += self._ensure_dataset(dataset)
             for table in TABLES:
                 done += self._ensure_table(table)
-        for name, sql in views():
-            self._run(f"CREATE OR REPLACE VIEW `{self._named(name)}` AS {self._placed(sql)}", f"view {name}")
-        return [*done, f"{len(views())} views"]
+            for name, sql in views():
+                done += self._ensure_view(name, self._placed(sql))
+        return done
 
     def _ensure_dataset(self, name: str) -> list[str]:
         dataset = bigquery.Dataset(f"{self.client.project}.{self.prefix}{name}")
@@ -132,6 +143,21 @@ class BigQueryWarehouse:
             self.client.update_table(there, ["schema"], retry=ONCE, timeout=self.timeout)
         return [f"column {table.path}.{field.name}" for field in missing]
 
+    def _ensure_view(self, name: str, sql: str) -> list[str]:
+        """A label says which text a view was made from, for BigQuery may give it back in another form."""
+        wanted = bigquery.Table(self._named(name))
+        wanted.view_query = sql
+        wanted.labels = {**LABELS, "text": hashlib.sha256(sql.encode()).hexdigest()[:16]}
+        try:
+            there = self.client.get_table(wanted.reference, retry=ONCE, timeout=self.timeout)
+        except google.NotFound:
+            self.client.create_table(wanted, exists_ok=True, retry=ONCE, timeout=self.timeout)
+            return [f"view {name}"]
+        if there.labels == wanted.labels:
+            return []
+        self.client.update_table(wanted, ["view_query", "labels"], retry=ONCE, timeout=self.timeout)
+        return [f"view {name}"]
+
     def missing(self) -> list[str]:
         """Tables that `migrate` would create or extend."""
         lacking = []
@@ -166,7 +192,7 @@ class BigQueryWarehouse:
         if not rows:
             return []
         days = [row["day"] for row in rows]
-        sql = f"SELECT {', '.join(table.identity)} FROM {table.path} WHERE {PARTITIONS}"  # noqa: S608
+        sql = f"SELECT {', '.join(table.identity)} FROM {table.path} WHERE {PARTITIONS}"
         there = {tuple(row.values()) for row in self.query(sql, min(days), max(days))}
         return [row for row in rows if tuple(row[name] for name in table.identity) not in there]
 
@@ -207,17 +233,23 @@ class BigQueryWarehouse:
         with telling(f"load job {job_id}"):
             try:
                 job = self.client.get_job(job_id, retry=ONCE, timeout=self.timeout)
-                job.result(retry=ONCE, timeout=600)
-            except (google.NotFound, google.BadRequest):
+            except google.NotFound:
                 return False
-        return True
+            try:
+                job.result(retry=ONCE, timeout=600)
+            except google.GoogleAPICallError:
+                if not job.error_result:
+                    raise
+        return not job.error_result
 
 
 def views() -> list[tuple[str, str]]:
-    """(dataset.view, its SELECT), those that others are made from first."""
+    """(dataset.view, its SELECT), those that others are made from first, the questions last."""
     folder = files("utxoiq.persistence.warehouse") / "views"
-    found = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
-    return [(name.split("-", 1)[1].removesuffix(".sql"), (folder / name).read_text("utf-8")) for name in found]
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    found = {name.split("-", 1)[1].removesuffix(".sql"): (folder / name).read_text("utf-8") for name in names}
+    asked = [(f"{DATASET}.{question.name}", question.over(found)) for question in questions()]
+    return [*found.items(), *asked]
 
 
 def _field(name: str, kind: str, required: bool) -> bigquery.SchemaField:

@@ -29,6 +29,7 @@ QUERIES = {
     "forecasts": f"SELECT r.*, b.time AS block_time FROM forecasts r {OF_BLOCK} WHERE r.forecast_id",
     "signals": "SELECT r.*, r.created_at AS block_time FROM signals r WHERE r.signal_id",
     "signal_events": f"SELECT r.*, b.time AS block_time FROM signal_events r {OF_SIGNAL} WHERE r.seq",
+    "narration_events": f"SELECT r.*, b.time AS block_time FROM narration_events r {OF_SIGNAL} WHERE r.seq",
     "insights": "SELECT r.*, r.created_at AS block_time FROM insights r WHERE r.insight_id",
     "insight_events": f"SELECT r.*, b.time AS block_time FROM insight_events r {OF_INSIGHT} WHERE r.seq",
 }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from utxoiq.errors import WarehouseUnavailable
+from utxoiq.persistence.outbox import UNNAMED
 from utxoiq.persistence.warehouse import rows as warehouse_rows
 from utxoiq.persistence.warehouse.streams import StreamLost
 from utxoiq.persistence.warehouse.tables import BY_NAME, Table
@@ -30,22 +33,24 @@ class Shipment:
 
     def __init__(self, database: Database, outbox: Outbox, warehouse: BigQueryWarehouse, streams: WriteStreams) -> None:
         self._database, self._outbox, self._warehouse, self._streams = database, outbox, warehouse, streams
+        self._one_at_a_time = Lock()
 
     def send(self, *, batch_rows: int = BATCH_ROWS, bulk_rows: int = BULK_ROWS) -> int:
         """Send one batch: how many rows of the store it was, 0 where nothing waits."""
-        bulk = self._outbox.lag().rows >= bulk_rows
-        parcels = self._outbox.parcels(bulk_rows if bulk else batch_rows)
-        for parcel in parcels:
-            self._send(parcel, bulk)
-        return sum(len(parcel.keys) for parcel in parcels)
+        with self._one_at_a_time:
+            bulk = self._outbox.lag().rows >= bulk_rows
+            parcels = self._outbox.parcels(bulk_rows if bulk else batch_rows, bulk=bulk)
+            for parcel in parcels:
+                self._send(parcel)
+            return sum(len(parcel.keys) for parcel in parcels)
 
-    def _send(self, parcel: Parcel, bulk: bool) -> None:
+    def _send(self, parcel: Parcel) -> None:
         table = BY_NAME[parcel.relation]
         rows = list(warehouse_rows.read(self._database, parcel.relation, parcel.keys))
-        if parcel.job_id is not None:
-            self._finish_load(parcel, table, rows)
-        elif bulk:
+        if parcel.job_id == UNNAMED:
             self._load(parcel, table, rows)
+        elif parcel.job_id is not None:
+            self._finish_load(parcel, table, rows)
         elif parcel.stream is None:
             self._append_to_new(parcel, table, rows)
         else:
@@ -67,7 +72,11 @@ class Shipment:
         stream = self._streams.create(table)
         if len(missing) == len(rows):
             self._outbox.begin(parcel.relation, stream, 0)
-        self._outbox.arrived(parcel, stream, self._write(table, missing, stream, 0))
+        try:
+            end = self._write(table, missing, stream, 0)
+        except StreamLost as lost:
+            raise WarehouseUnavailable(f"BigQuery lost a new stream into {table.path}: {lost}") from lost
+        self._outbox.arrived(parcel, stream, end)
 
     def _write(self, table: Table, rows: Sequence[Row], stream: str, offset: int) -> int:
         for piece in serialized(table, rows):

@@ -94,6 +94,11 @@ TABLES = (
         ("insight_id", "seq", "recorded_at"), ("insight_id",),
     ),
     Table(
+        "intel", "narration_events",
+        _columns("STRING signal_id! event! reason!", *WRITTEN),
+        ("signal_id", "seq", "recorded_at"), ("signal_id",),
+    ),
+    Table(
         "intel", "forecasts",
         _columns(
             "STRING forecast_id! block_hash! method! horizon!",

@@ -51,6 +51,7 @@ class NodeSource:
         user, password = user or self._http.user, password or self._http.password
         self.rpc = Rpc(self._http, Credentials(user, password, cookie_file=cookie_file, port=self._http.port))
         self.blocks_of = Blocks(self.rpc, self._http, rest=rest)
+        self._times = Times(self)
         self.first = first
         self._mempool = Mempool(self.rpc)
         self._wanted, self._network = network, network
@@ -191,7 +192,7 @@ class NodeSource:
         found = self.hashes(height, 1) if height >= 0 else []
         if not found:
             raise SourceError(f"{self.where}: no block at height {height} on its best chain")
-        return Times(self).complete(self.read(found[0], height))
+        return self._times.complete(self.read(found[0], height))
 
     def blocks(self) -> Iterator[BlockData]:
         """The best chain from the first block it has, up to its tip as it is now."""

@@ -1,6 +1,6 @@
 SELECT s.*,
-    i.recorded_at IS NOT NULL AS processed,
-    i.recorded_at AS processed_at,
+    COALESCE(i.recorded_at, n.recorded_at) IS NOT NULL AS processed,
+    COALESCE(i.recorded_at, n.recorded_at) AS processed_at,
     IF(e.event = 'retracted', e.recorded_at, NULL) AS retracted_at,
     IF(e.event = 'retracted', e.reason, NULL) AS retraction_reason,
     IF(e.event = 'retracted', e.superseded_by, NULL) AS superseded_by
@@ -15,3 +15,6 @@ LEFT JOIN (
 LEFT JOIN (
     SELECT day, signal_id, MIN(recorded_at) AS recorded_at FROM intel.insights GROUP BY day, signal_id
 ) AS i USING (day, signal_id)
+LEFT JOIN (
+    SELECT day, signal_id, MIN(recorded_at) AS recorded_at FROM intel.narration_events GROUP BY day, signal_id
+) AS n USING (day, signal_id)

@@ -4,4 +4,4 @@ JOIN (
     HAVING COUNT(DISTINCT line) = MAX(lines) ORDER BY MAX(recorded_at) DESC LIMIT 1
 ) AS newest USING (labels_version)
 WHERE TRUE
-QUALIFY ROW_NUMBER() OVER (PARTITION BY labels_version, line ORDER BY recorded_at) = 1
+QUALIFY ROW_NUMBER() OVER (PARTITION BY k.labels_version, k.line ORDER BY k.recorded_at) = 1

@@ -1,0 +1,1 @@
+SELECT entity, kind, name FROM btc.current_entities
