@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from helpers.settings import Place, in_folder, installed_foreign, settings_of
 from utxoiq.config import DEFAULT_FILE, ConfigurationModule, Settings, Sources, differences
 from utxoiq.errors import ConfigError
-from utxoiq.processors.discovery import discover
 from utxoiq.opening import source_of
+from utxoiq.processors.discovery import discover
 from utxoiq.settings import Fields
 from utxoiq.template import settings_template
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from utxoiq.commands import history, past, services
+from utxoiq.commands import charts, history, past, services
 from utxoiq.commands.options import (
     DEFAULT_DB,
     EVERYTHING,
@@ -51,6 +51,7 @@ config_app = typer.Typer(
     help="Settings: what is in force, whether a file is right, and one to begin with.", no_args_is_help=True
 )
 app.add_typer(config_app, name="config")
+charts.register(app)
 history.register(app)
 past.register(app)
 services.register(app, entities_app)
@@ -363,7 +364,7 @@ def entities_import(
     from utxoiq.persistence import open_store
     from utxoiq.show import import_report, json_lines
 
-    of = network_named(network or "main")
+    of = network_named("main" if network is None else network)
     before, merged = merged_file(file, into, of, "replace" if edition else "add", as_of)
     report = dict(merged.report)
     if db is not None:

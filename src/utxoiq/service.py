@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from utxoiq.config import ConfigurationModule, Reload, Settings, changes_between
 from utxoiq.errors import ConfigError, LabelError, StoreError
 from utxoiq.insights.generator import InsightGenerator
+from utxoiq.insights.providers import provider_of
 from utxoiq.observability import MonitoringModule, configure_logging
 from utxoiq.persistence import open_store
+from utxoiq.persistence.ai_calls import Budget
 from utxoiq.persistence.leases import holder_name
+from utxoiq.pipeline.error_handler import ErrorHandler
 from utxoiq.pipeline.narrator import Narrator
+from utxoiq.pipeline.writer import Writer
 from utxoiq.watching import Watching
+from utxoiq.web.charts import Charts
 from utxoiq.web.health import health_app, listen_at, serve
 from utxoiq.web.overview import Overview
 
@@ -55,16 +60,28 @@ class Service:
                 built.callback(self.shipping.close)
             self.watching = None
             if "watch" in parts:
+                at_once = "narrate" in parts and settings.ai.provider == "template"
                 self.watching = Watching(
-                    settings, self.monitoring, holder, narrate="narrate" in parts, after_block=self._ring,
+                    settings, self.monitoring, holder, narrate=at_once, after_block=self._ring,
                     between_blocks=self._between_blocks,
                 )  # fmt: skip
                 built.callback(self.watching.close)
             self.store = open_store(settings.db)
             built.callback(self.store.close)
             self._close = built.pop_all().close
-        self.narrator = Narrator(self.store, InsightGenerator(), self.monitoring, holder)
+        self.narrator = Narrator(
+            self.store, self._writer_of(settings), self.monitoring, ErrorHandler(self.monitoring), holder
+        )
         self.overview = Overview(self.store, self.monitoring)
+
+    def _writer_of(self, settings: Settings) -> Writer:
+        """Raises ConfigError."""
+        ai = settings.ai
+        budget = Budget(
+            ai.usd_a_day, ai.calls_a_day, ai.usd_per_million_tokens_in, ai.usd_per_million_tokens_out, ai.max_tokens
+        )
+        generator = InsightGenerator(provider_of(ai, self.monitoring) if "narrate" in self._parts else None)
+        return Writer(self.store, generator, budget, confidence_threshold=ai.confidence_threshold)
 
     def _shipping_of(self, settings: Settings, holder: str) -> Shipping | None:
         if "ship" not in self._parts or (settings.warehouse.project is None and len(self._parts) > 1):
@@ -107,7 +124,8 @@ class Service:
         if "serve" in self._parts and not self.watching:
             work.append(self.overview.run())
         if self._listening:
-            work.append(serve(health_app(self.status, self.monitoring.metrics_text), self._listening))
+            app = health_app(self.status, self.monitoring.metrics_text, Charts(self.store))
+            work.append(serve(app, self._listening))
         return work
 
     def status(self) -> dict[str, Any]:

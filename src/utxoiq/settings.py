@@ -6,7 +6,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from utxoiq.chain.network import NETWORKS
 
@@ -171,24 +180,33 @@ class AiSettings(Section):
     """Who writes the words of insights. They are checked alike, and no other provider is ever asked in its place."""
 
     provider: Literal["template", "openai", "anthropic", "vertex_ai", "grok", "compatible"] = "template"
-    """`template` needs no key and no network; `compatible` is any server that speaks OpenAI's protocol, such as Ollama,
-    vLLM or llama.cpp. The variable AI_PROVIDER sets it too. All but `template` need: pip install 'utxoiq[ai]'."""
+    """All but `template` need utxoiq[ai]; `compatible` is a server of OpenAI's protocol. AI_PROVIDER sets it too."""
     model: str = ""
     """The model's name there; by default a small one of the provider's. A compatible server needs one."""
     key: Secret = SecretStr("")
     """Better kept in a secrets file, the environment (UTXOIQ_AI__KEY) or as sm://PROJECT/NAME than here."""
     base_url: Url | None = None
-    """Another address than the provider's own, such as http://127.0.0.1:11434/v1 of Ollama."""
+    """Another address than the provider's own; of Ollama, http://127.0.0.1:11434/v1."""
     project: str | None = None
     """The Google Cloud project, for `vertex_ai`, which logs in with the application default credentials."""
     location: str = "global"
     """The Google Cloud location, for `vertex_ai`."""
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 20.0
-    """Give up on a request after so long. It is tried twice more, and in all for no longer than three times this."""
+    """Give up on a request after so long, and on all tries of it (three at most) after three times this."""
     max_tokens: Annotated[int, Field(ge=100)] = 2000
-    """No more than so many of an answer, what a model thinks before it included."""
+    """The most tokens of an answer, what a model thinks before it included."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     """By default the model's own; some know no other."""
+    confidence_threshold: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Signals below are told by the template."""
+    usd_per_million_tokens_in: Annotated[float, Field(ge=0)] = 0.0
+    """What the provider charges for what it reads; 0: not counted."""
+    usd_per_million_tokens_out: Annotated[float, Field(ge=0)] = 0.0
+    """And for what it writes."""
+    usd_a_day: Annotated[float, Field(ge=0)] | None = None
+    """Spend no more in a UTC day; then the template writes."""
+    calls_a_day: Annotated[int, Field(ge=0)] | None = None
+    """Ask no more often in a UTC day; then the template writes."""
     json_schema: bool = True
     """Have the answer held to a schema where the model can; off for compatible servers that refuse to."""
 

@@ -170,6 +170,9 @@ class Watching:
     async def _keep_house(self) -> None:
         """Alert on signals nobody narrates, and drop old snapshots."""
         while True:
+            if self._leader.is_standing_by:
+                await asyncio.sleep(HOUSEKEEPING_SECONDS)
+                continue
             try:
                 await asyncio.to_thread(self.orchestrator.errors.check_stale_signals, self.store)
                 before = int(time.time() - 86_400 * self._settings.mempool.keep_days)

@@ -48,8 +48,9 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Scanned:
 def test_the_commands() -> None:
     """Those of the design that this version has."""
     assert set(commands()) == {
-        "run", "doctor", "config show", "config check", "config init", "mempool", "facts", "flows", "scan", "signals",
-        "insights", "verify", "forecasts", "watch", "narrate", "ship", "serve", "store migrate", "backfill", "audit", "ask", "export", "entities publish", "entities list", "entities coverage", "entities import", "demo",
+        "run", "chart", "doctor", "config show", "config check", "config init", "mempool", "facts", "flows", "scan",
+        "signals", "insights", "verify", "forecasts", "watch", "narrate", "ship", "serve", "store migrate", "backfill",
+        "audit", "ask", "export", "entities publish", "entities list", "entities coverage", "entities import", "demo",
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -96,12 +96,14 @@ def test_backfill_as_text(tmp_path: Path) -> None:
     assert {row["signal_type"] for row in query(tmp_path / "store.db", "SELECT * FROM signals")} == {"whale", "miner"}
 
 
-def test_backfill_of_a_day_in_processes(tmp_path: Path) -> None:
-    """The day's blocks; not to be narrated, so that nothing waits."""
-    times = {data.height: date.fromtimestamp(data.block.header.time) for data in world().source.blocks()}
+def test_backfill_of_a_day(tmp_path: Path) -> None:
+    """The day's blocks, UTC; not to be narrated, so that nothing waits."""
+    times = {
+        data.height: datetime.fromtimestamp(data.block.header.time, UTC).date() for data in world().source.blocks()
+    }
     path, day = tmp_path / "store.db", "2026-01-06"
-    arguments = ("--from-day", day, "--to-day", day, "--no-narrate", "--workers", "2", "--json")
-    ran = backfill(path, world().folder, "--labels", world().label_file, *arguments)
+    arguments = ("--from-day", day, "--to-day", day, "--no-narrate", "--types", "miner", "--json")
+    ran = backfill(path, *arguments)
     assert (ran.code, ran.err) == (0, "")
     assert kept(path) == [height for height, at in times.items() if str(at) == day] != []
     assert {row["processed"] for row in query(path, "SELECT processed FROM signal_state")} <= {1}
@@ -186,8 +188,8 @@ def test_a_node_that_is_down(double: NodeDouble, tmp_path: Path) -> None:
 
 
 def test_a_chain_that_turns(double: NodeDouble, tmp_path: Path) -> None:
-    """While it is read from a node, below blocks that are stored: a line, exit code 3, and those stay. Begun again, what
-    does not link to them is refused."""
+    """While it is read from a node, below blocks that are stored: a line, exit code 3, and those stay. Begun again,
+    what does not link to them is refused."""
     path, asked = tmp_path / "store.db", 0
     with Relay(double.url) as relay:
 
@@ -196,8 +198,7 @@ def test_a_chain_that_turns(double: NodeDouble, tmp_path: Path) -> None:
             asked += "/rest/block/" in name
             if asked == 30:
                 asked += 1
-                double.invalidate(double.rpc("getblockhash", 2))
-                double.mine(120)
+                double.side_branch(double.rpc("getblockhash", 2), 120)
 
         relay.before = turn
         settings = {"UTXOIQ_NODE__URL": relay.url, "UTXOIQ_NODE__COOKIE_FILE": str(double.cookie_file)}
@@ -304,8 +305,9 @@ def test_what_can_not_be_mended_stays(path: Path) -> None:
 
 
 def test_audit_wrongly_asked(tmp_path: Path, path: Path) -> None:
-    """No store there, no source there, one that ends before: a line each."""
+    """No store there, no source there: a line each. One that ends before is compared as far as it goes."""
     one_line(audit(tmp_path / "nowhere.db"), 1, "no store at")
     one_line(audit(path, tmp_path / "nowhere"), 3, "nowhere: no such folder")
-    one_line(audit(path, world(12).folder, "--workers", "1"), 3, "no block at height")
+    ran = audit(path, world(12).folder, "--workers", "1", "--json")
+    assert (ran.code, {one["problem"] for one in ran.rows[0]["findings"]}) == (1, {"stale"})
     assert not (tmp_path / "nowhere.db").exists()

@@ -1,4 +1,4 @@
-"""AI providers on real ports: servers that speak OpenAI's, Anthropic's and Vertex AI's protocols, for their real clients.
+"""AI providers on real ports: servers that speak the protocols of OpenAI, Anthropic and Vertex AI, for real clients.
 
 Which protocol is meant, the path of a request says. What is answered, the plays of the server say, one a request, the
 last one again and again; a play may be made from what was asked.
@@ -157,7 +157,7 @@ def _handler_of(server: AiServer) -> type[BaseHTTPRequestHandler]:
 def _protocol_of(path: str) -> Protocol:
     if path.endswith("/chat/completions"):
         return "openai"
-    return "anthropic" if path.split("?")[0].endswith("/v1/messages") else "vertex"
+    return "anthropic" if path.partition("?")[0].endswith("/v1/messages") else "vertex"
 
 
 def _body_of(protocol: Protocol, play: Play) -> dict[str, Any]:
@@ -218,7 +218,7 @@ _ERRORS: dict[Protocol, Callable[[Play], dict[str, Any]]] = {
 
 def data_of(user: str) -> dict[str, Any]:
     """The JSON object of a user prompt."""
-    data: dict[str, Any] = json.loads(user.split("\nBEGIN DATA\n")[1].split("\nEND DATA\n")[0])
+    data: dict[str, Any] = json.loads(user.partition("\nBEGIN DATA\n")[2].partition("\nEND DATA\n")[0])
     return data
 
 

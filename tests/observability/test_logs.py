@@ -200,7 +200,8 @@ def test_a_level_that_is_none() -> None:
 
 
 @pytest.mark.parametrize("name", ["uvicorn.access", "uvicorn.error", "httpx", "httpcore.http11"])
-def test_libraries_are_heard_from_warnings_on(name: str) -> None:
+def test_libraries_are_heard_from_warnings_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(name), "propagate", True)  # a server of another test may have cut it off
     stream = configured(level="DEBUG")
     logging.getLogger(name).info("GET /")
     assert stream.getvalue() == ""

@@ -34,7 +34,8 @@ def narrated(
     lease = store.leases.acquire("narrate/x", holder, LONG)
     assert lease is not None
     try:
-        return narration.narrated(store, lease, insights, dead, "narration")
+        without = [narration.Failure(signal, reason, final=True) for signal, reason in dead]
+        return narration.narrated(store, lease, insights, without, "narration")
     finally:
         store.leases.release(lease)
 

@@ -88,7 +88,7 @@ def buried(store: SqliteStore, data: BlockData) -> None:
     lease = store.leases.acquire("narrate", "me", 60)
     assert lease is not None
     waits = next(s for s in full(data).signals if s.kind == "waiting")
-    assert narration.narrated(store, lease, [], [(waits, "no template")], "run") == 1
+    assert narration.narrated(store, lease, [], [narration.Failure(waits, "no template", final=True)], "run") == 1
 
 
 # What is queued

@@ -23,8 +23,12 @@ from utxoiq.insights.generator import InsightGenerator
 from utxoiq.models import BlockData, Insight, Signal
 from utxoiq.observability import MonitoringModule
 from utxoiq.persistence import SignalPersistenceModule, SqliteStore, database, narration
+from utxoiq.persistence.ai_calls import Budget
+from utxoiq.persistence.leases import Lease
 from utxoiq.pipeline import PipelineOrchestrator, narrator
+from utxoiq.pipeline.error_handler import ErrorHandler
 from utxoiq.pipeline.narrator import Narrator
+from utxoiq.pipeline.writer import Writer
 
 TRUNK = chain().trunk
 HUNG = 60
@@ -41,7 +45,7 @@ class Author:
     async def when_asked(self, signal: Signal) -> None:
         """Nothing."""
 
-    async def generate(self, signal: Signal) -> Insight:
+    async def write(self, signal: Signal, lease: Lease, correlation_id: str) -> Insight:
         self.asked.append(signal.signal_id)
         await self.when_asked(signal)
         if self._refuses(signal):
@@ -62,7 +66,7 @@ class Held(Author):
 
 
 def narrator_of(store: SqliteStore, author: Author, holder: str = "me/0/0/0") -> Narrator:
-    return Narrator(store, author, MonitoringModule(enabled=False), holder)  # type: ignore[arg-type]
+    return Narrator(store, author, MonitoringModule(enabled=False), ErrorHandler(), holder)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -141,7 +145,8 @@ async def test_the_words_are_those_of_a_block_narrated_at_once(tmp_path: Path) -
         for data in await blocks(world(40).source):
             assert (await orchestrator.process_new_block(data)).success
         orchestrator.close()
-    made = narrator_of(stores["split"], InsightGenerator())  # type: ignore[arg-type]
+    writer = Writer(stores["split"], InsightGenerator(), Budget())
+    made = narrator_of(stores["split"], writer)  # type: ignore[arg-type]
     while await made.look():
         pass
     rows = {name: sorted(map(repr, query(tmp_path / name, "SELECT * FROM insights"))) for name in stores}
@@ -335,7 +340,7 @@ async def test_a_store_that_is_busy(impatient: None, path: Path, caplog: pytest.
         signals = connected(store, *TRUNK[:3])
         other.execute("BEGIN IMMEDIATE")
         async with at_work(narrator_of(store, Author())):
-            await until(lambda: caplog.text.count("signals wait for narration") > 1)
+            await until(lambda: "signals wait for narration" in caplog.text)
             assert told(path) == Counter()
             other.execute("ROLLBACK")
             await until(lambda: told(path) == once(signals))

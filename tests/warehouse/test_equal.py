@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,6 +104,17 @@ def sqlite_rows(path: Path, sql: str) -> list[dict[str, Any]]:
 
 
 BLOCK = "JOIN blocks b USING (block_hash)"
+OF_INSIGHTS = "JOIN insights i USING (insight_id) JOIN signals s USING (signal_id)"
+OF_MEMPOOLS = "r.*, m.taken_at, m.snapshot, b.height AS block_height, b.time AS block_time"
+OF_BLOCKS = (
+    "b.block_hash, b.height AS block_height, b.prev_hash, 'simulated' AS network, b.source, b.time, b.simulated, "
+    "lower(hex(b.header)) AS header, b.recorded_at, b.state, b.time AS block_time, "
+    "(SELECT recorded_at FROM block_events e WHERE e.block_hash = b.block_hash ORDER BY seq DESC LIMIT 1) AS since"
+)
+SUMS = ", ".join(
+    f"json_extract(flows, '$.{name}') AS {name}"
+    for name in ("value_in", "value_in_labelled", "value_out", "value_out_labelled")
+)
 RELATIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "intel.signal_state": (
         "SELECT s.*, s.created_at AS block_time FROM signal_state s", "all", ("signal_id",)
@@ -112,18 +123,14 @@ RELATIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "SELECT s.*, s.created_at AS block_time FROM current_signals s", "all", ("signal_id",)
     ),
     "intel.insight_state": ("SELECT i.*, i.created_at AS block_time FROM insight_state i", "all", ("insight_id",)),
-    "intel.current_insights": ("SELECT i.*, i.created_at AS block_time FROM current_insights i", "all", ("insight_id",)),
+    "intel.current_insights": (
+        "SELECT i.*, i.created_at AS block_time FROM current_insights i", "all", ("insight_id",)
+    ),
     "btc.block_state": (
-        "SELECT b.block_hash, b.height AS block_height, b.prev_hash, 'simulated' AS network, b.source, "
-        "lower(hex(b.header)) AS header, b.time, b.simulated, b.recorded_at, b.state, b.time AS block_time, "
-        "(SELECT recorded_at FROM block_events e WHERE e.block_hash = b.block_hash ORDER BY seq DESC LIMIT 1) AS since "
-        "FROM block_state b", "all", ("block_hash",)
+        f"SELECT {OF_BLOCKS} FROM block_state b", "all", ("block_hash",)
     ),
     "btc.current_flows": (
-        "SELECT f.*, b.height AS block_height, b.time AS block_time, json_extract(flows, '$.value_in') AS value_in, "
-        "json_extract(flows, '$.value_in_labelled') AS value_in_labelled, "
-        "json_extract(flows, '$.value_out') AS value_out, "
-        f"json_extract(flows, '$.value_out_labelled') AS value_out_labelled FROM current_flows f {BLOCK}",
+        f"SELECT f.*, {SUMS}, b.height AS block_height, b.time AS block_time FROM current_flows f {BLOCK}",
         "all", ("block_hash",)
     ),
     "btc.current_facts": (
@@ -132,19 +139,20 @@ RELATIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "intel.current_forecasts": (f"SELECT f.*, b.time AS block_time FROM forecasts f {BLOCK}", "all", ("forecast_id",)),
     "btc.current_mempools": (
-        "SELECT r.*, m.taken_at, m.snapshot, b.height AS block_height, b.time AS block_time FROM block_snapshots r "
-        f"JOIN mempool_snapshots m USING (snapshot_id) {BLOCK}", "all", ("block_hash",)
+        ("SELECT r.*, m.taken_at, m.snapshot, b.height AS block_height, b.time AS block_time "
+         f"FROM block_snapshots r JOIN mempool_snapshots m USING (snapshot_id) {BLOCK}"), "all", ("block_hash",)
     ),
     "intel.signal_events": (
-        f"SELECT e.*, b.time AS block_time FROM signal_events e JOIN signals s USING (signal_id) {BLOCK}", "all", ("seq",)
+        f"SELECT e.*, b.time AS block_time FROM signal_events e JOIN signals s USING (signal_id) {BLOCK}", "all",
+        ("seq",)
     ),
     "intel.narration_events": (
         f"SELECT e.*, b.time AS block_time FROM narration_events e JOIN signals s USING (signal_id) {BLOCK}", "all",
         ("seq",)
     ),
     "intel.insight_events": (
-        "SELECT e.*, b.time AS block_time FROM insight_events e JOIN insights i USING (insight_id) "
-        f"JOIN signals s USING (signal_id) {BLOCK}", "all", ("seq",)
+        ("SELECT e.*, b.time AS block_time FROM insight_events e JOIN insights i USING (insight_id) "
+         f"JOIN signals s USING (signal_id) {BLOCK}"), "all", ("seq",)
     ),
     "btc.block_events": (
         f"SELECT e.*, b.height AS block_height, b.time AS block_time FROM block_events e {BLOCK}", "all", ("seq",)
@@ -194,16 +202,12 @@ def test_entity_flows_are_those_of_the_blocks(both: Both) -> None:
 
 def test_what_was_taken_back_is_taken_back_there(both: Both) -> None:
     """With the reason and the successor; processed where there are words, or will be none."""
-    by_state: Callable[[str], list[dict[str, Any]]] = lambda said: [
-        row for row in asked(both.warehouse, "intel.signal_state") if row["retraction_reason"] == said
-    ]
-    assert by_state("its block was disconnected from the best chain")
-    (replaced,) = by_state("a test")
+    rows = asked(both.warehouse, "intel.signal_state")
+    assert [row for row in rows if row["retraction_reason"] == "its block was disconnected from the best chain"]
+    (replaced,) = [row for row in rows if row["retraction_reason"] == "a test"]
     assert replaced["superseded_by"] is not None
     assert replaced["metadata"] == {"value": VERY_LARGE}
-    (successor,) = [
-        row for row in asked(both.warehouse, "intel.signal_state") if row["signal_id"] == replaced["superseded_by"]
-    ]
+    (successor,) = [row for row in rows if row["signal_id"] == replaced["superseded_by"]]
     assert successor["processed"] is True
     assert successor["processed_at"] == datetime.fromtimestamp(1_700_000_001, UTC)
 

@@ -107,7 +107,7 @@ def test_any_text_may_stand_in_quotes(text: str) -> None:
         f"SELECT * FROM intel.signals, btc.blocks WHERE {PARTITIONS}",
         f"SELECT * FROM intel.signals WHERE {PARTITIONS} AND block_hash IN (SELECT block_hash FROM btc.blocks)",
         f"SELECT * FROM (SELECT * FROM intel.signals) JOIN (SELECT * FROM btc.blocks WHERE {PARTITIONS}) USING (day)",
-        f"WITH s AS (SELECT * FROM intel.signals) SELECT * FROM s JOIN btc.blocks AS b USING (day) WHERE b.{PARTITIONS}",
+        f"WITH s AS (SELECT * FROM intel.signals) SELECT * FROM s JOIN btc.blocks AS b USING (day) WHERE {PARTITIONS}",
         f"SELECT * FROM intel.signals WHERE {PARTITIONS} UNION ALL SELECT * FROM intel.signals",
         "SELECT * FROM intel.signals WHERE day BETWEEN '2020-01-01' AND '2020-01-31'",
     ],
@@ -121,9 +121,14 @@ def test_a_table_without_days_is_refused(sql: str) -> None:
 def test_every_table_with_its_days_is_asked() -> None:
     """Joined, nested and united."""
     blocks = f"SELECT * FROM `btc.blocks` WHERE {PARTITIONS}"
-    for sql in (SIGNALS, f"{SIGNALS} UNION ALL {SIGNALS}", f"SELECT * FROM ({SIGNALS}) JOIN ({blocks}) USING (day)",
-                f"SELECT * FROM intel.signals AS s JOIN btc.blocks AS b ON b.day = s.day WHERE s.{PARTITIONS} "
-                f"AND b.{PARTITIONS}", "SELECT 1"):  # fmt: skip
+    joined = "SELECT * FROM intel.signals AS s JOIN btc.blocks AS b ON b.day = s.day"
+    for sql in (
+        SIGNALS,
+        f"{SIGNALS} UNION ALL {SIGNALS}",
+        f"SELECT * FROM ({SIGNALS}) JOIN ({blocks}) USING (day)",
+        f"{joined} WHERE s.{PARTITIONS} AND b.{PARTITIONS}",
+        "SELECT 1",
+    ):
         assert checked(sql) == sql
 
 

@@ -58,7 +58,7 @@ def shipper(make: Any, warehouse: BigQueryWarehouse, streams: WriteStreams) -> S
 
 async def until(reached: Callable[[], Any]) -> None:
     async with asyncio.timeout(HUNG):
-        while not reached():
+        while not reached():  # noqa: ASYNC110 nobody tells
             await asyncio.sleep(0.005)
 
 

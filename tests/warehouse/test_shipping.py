@@ -19,6 +19,7 @@ from utxoiq.persistence.warehouse.bigquery import BigQueryWarehouse
 from utxoiq.persistence.warehouse.shipping import Shipment
 from utxoiq.persistence.warehouse.streams import WriteStreams
 from utxoiq.persistence.warehouse.tables import BY_NAME, Table
+from utxoiq.persistence.warehouse.wire import serialized
 from warehouse.compared import (
     amend,
     asked,
@@ -335,8 +336,6 @@ def test_half_a_batch_of_a_lost_stream_is_completed(
     full.outbox.open(warehouse.name)
     half = stored(full, "signals")[:7]
     table, append = BY_NAME["signals"], streams.append
-    from utxoiq.persistence.warehouse.wire import serialized
-
     (piece,) = serialized(table, half)
     append(table, streams.create(table), 0, piece)
     counts = Counter[str]()

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from utxoiq.commands.options import DEFAULT_DB, AsJson, ConfigFile, Db, Labels, NetworkName
-from utxoiq.errors import ConfigError
+from utxoiq.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
+    from utxoiq.observability import MonitoringModule
     from utxoiq.opening import Opening
     from utxoiq.persistence.sqlite import SqliteStore
     from utxoiq.pipeline.audit import Finding
     from utxoiq.pipeline.backfill import HistoricalBackfillModule
+    from utxoiq.settings import MetricsSettings
 
 SourceName = Annotated[
     str | None,
@@ -131,7 +133,11 @@ async def _audited(store: SqliteStore, module: HistoricalBackfillModule | None) 
         found = list(look(store, step))
     if module and heights:
         with progress("source", total) as step:
-            found += [one async for one in compare(store, module.read(*heights), step)]
+            tip = module.source.tip()
+            first, last = max(heights[0], module.source.lowest()), min(heights[1], tip.height if tip else -1)
+            if first > last:
+                raise SourceError(f"the source has none of the store's blocks, {heights[0]} to {heights[1]}")
+            found += [one async for one in compare(store, module.read(first, last), step)]
     return sorted(found, key=lambda one: one.height)
 
 
@@ -174,7 +180,18 @@ def _module(
         executor=executor,
         workers=many,
         blocks_per_minute=rate,
+        monitoring_module=_monitoring(open_, settings.metrics),
     )
+
+
+def _monitoring(open_: ExitStack, metrics: MetricsSettings) -> MonitoringModule:
+    """Where metrics are sent; without such a place nobody would see them."""
+    from utxoiq.observability import MonitoringModule
+
+    enabled = metrics.enabled and bool(metrics.project_id or metrics.otlp_endpoint)
+    module = MonitoringModule(metrics.project_id, enabled, otlp_endpoint=metrics.otlp_endpoint, direct=metrics.direct)
+    open_.callback(module.shutdown)
+    return module
 
 
 def _day(text: str | None) -> date | None:

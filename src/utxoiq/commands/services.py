@@ -128,7 +128,7 @@ def publish(
     from utxoiq.persistence.warehouse.opening import open_warehouse
     from utxoiq.show import json_lines
 
-    version, text = edition_of(network_named(network or "main"), labels)
+    version, text = edition_of(network_named("main" if network is None else network), labels)
     with closing(open_warehouse(_settings(config, {}).warehouse)) as warehouse:
         warehouse.tables.migrate()
         lines = publish_text(warehouse.tables, version, text)

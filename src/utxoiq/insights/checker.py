@@ -8,7 +8,8 @@ digit, currency sign, markup, link or invisible character of any script comes th
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from utxoiq.insights.slots import HOLE, fill, names_in, prose_of
 from utxoiq.insights.vocabulary import contradictions
@@ -48,23 +49,31 @@ LINK = re.compile(r"[A-Za-z]\.[A-Za-z]")
 WHOLE_SLOT = re.compile(rf"(?:^|(?<=[ (])){HOLE}(?=$|[ )]|[,.;:](?: |$)|['’]s )")
 
 
-class InsightContent(NamedTuple):
-    """A text with slots, as a provider gives it."""
+@dataclass(frozen=True, slots=True)
+class InsightContent:
+    """A text with slots, as a provider gives it, and what it cost to get it."""
 
     headline: str
     summary: str
     confidence_explanation: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Its three texts by name."""
+        return {name: getattr(self, name) for name in ("headline", "summary", "confidence_explanation")}
 
 
 def check(content: InsightContent, signal: Signal, slots: dict[str, str]) -> list[str]:
     """Why this text must not be published; empty where nothing speaks against it."""
     reasons: list[str] = []
-    for part, text in content._asdict().items():
+    for part, text in content.texts.items():
         try:
             reasons += [f"{part}: {reason}" for reason in _check_text(text, signal, slots)]
         except ValueError as error:
             reasons.append(f"{part}: {error}")
-    return reasons or _check_shape(content, slots)
+    return reasons or check_shape(content, slots)
 
 
 def _check_text(text: str, signal: Signal, slots: dict[str, str]) -> list[str]:
@@ -105,12 +114,12 @@ def _is_name(word: str, before: str) -> bool:
     return not (begins and capital_only and word.lower() in OPENERS)
 
 
-def _check_shape(content: InsightContent, slots: dict[str, str]) -> list[str]:
+def check_shape(content: InsightContent, slots: dict[str, str]) -> list[str]:
     headline = fill(content.headline, slots)
-    sentences = len(re.findall(r"[.](?: |$)", prose_of(content.summary)))
+    sentences = len(re.findall(r"[.!?](?: |$)", prose_of(content.summary)))
     reasons = []
     if not headline.strip() or len(headline) > HEADLINE_LIMIT:
         reasons.append(f"headline: {len(headline)} characters, where 1 to {HEADLINE_LIMIT} fit")
-    if sentences not in SENTENCES or not content.summary.endswith("."):
+    if sentences not in SENTENCES or not content.summary.endswith((".", "!", "?")):
         reasons.append(f"summary: {sentences} sentences, where it must have two or three")
     return reasons

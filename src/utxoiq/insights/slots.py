@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -124,9 +125,17 @@ def _percent(share: float) -> str:
 
 
 def clean(text: str, limit: int = NAME_LIMIT) -> str:
-    """A name fit for a sentence: no control, format or bidirectional characters, no braces, at most `limit` long."""
-    kept = (c for c in text if unicodedata.category(c)[0] != "C" and c not in "{}")
+    """A name fit for a sentence: no control, format or bidirectional character, no mark without a letter, nothing that
+    braces, brackets or links are made of, at most `limit` long."""
+    plain = SCHEME.sub(" ", unicodedata.normalize("NFC", text))
+    spaced = "".join(" " if c.isspace() else c for c in plain)
+    kept = (c for c in spaced if unicodedata.category(c) not in HIDDEN and c not in UNFIT)
     return " ".join("".join(kept).split())[:limit].strip()
+
+
+SCHEME = re.compile(r"://|\b(?:javascript|vbscript|data|file|mailto):", re.IGNORECASE)
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Mn", "Me")
+UNFIT = "{}[]<>`\\\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 
 
 SHOWN: Mapping[Unit, Callable[[Any], str]] = {

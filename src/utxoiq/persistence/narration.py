@@ -29,16 +29,32 @@ class Group(NamedTuple):
         return f"narrate/{self.signal_type}/{self.block_hash}"
 
 
+class Failure(NamedTuple):
+    """Why a signal got no words; `final`: none will come, it is dead-lettered."""
+
+    signal: Signal
+    reason: str
+    final: bool
+
+
 WAITING = """
 FROM signals s
 WHERE s.rowid >= ?
     AND NOT EXISTS (SELECT 1 FROM insights WHERE signal_id = s.signal_id)
-    AND NOT EXISTS (SELECT 1 FROM narration_events WHERE signal_id = s.signal_id)
+    AND NOT EXISTS (SELECT 1 FROM narration_events WHERE signal_id = s.signal_id AND event <> 'failed')
     AND coalesce(
         (SELECT event FROM signal_events WHERE signal_id = s.signal_id ORDER BY seq DESC LIMIT 1), 'none'
     ) <> 'retracted'
 """
 """`current_signals` that are not processed, by probes of indices: a look a second at a store of years."""
+
+
+AGAIN_SECONDS = 60
+"""After a failure nobody foresaw; doubled each time."""
+RESTED = (
+    "coalesce((SELECT max(recorded_at) + (? << (count(*) - 1)) FROM narration_events "
+    "WHERE signal_id = s.signal_id AND event = 'failed'), 0) <= ?"
+)
 
 
 def first_waiting(store: SqliteStore) -> int:
@@ -51,13 +67,14 @@ def first_waiting(store: SqliteStore) -> int:
 
 
 def waiting(store: SqliteStore, most: int, first: int = 0, holder: str = "") -> list[Group]:
-    """Groups with signals that hold and are not processed, and that nobody but `holder` works on; longest waiting
-    first. Raises StoreError."""
+    """Groups with signals that hold and are not processed, that nobody but `holder` works on and that did not fail just
+    now; longest waiting first. Raises StoreError."""
     taken = [lease["name"] for lease in store.leases.held() if lease["holder"] != holder]
     rows = store.database.query(
-        f"SELECT signal_type, block_hash {WAITING} AND 'narrate/' || s.signal_type || '/' || s.block_hash NOT IN "
-        "(SELECT value FROM json_each(?)) GROUP BY signal_type, block_hash ORDER BY min(s.rowid) LIMIT ?",
-        first, json.dumps(taken), most,
+        f"SELECT signal_type, block_hash {WAITING} AND {RESTED} "
+        "AND 'narrate/' || s.signal_type || '/' || s.block_hash NOT IN (SELECT value FROM json_each(?)) "
+        "GROUP BY signal_type, block_hash ORDER BY min(s.rowid) LIMIT ?",
+        first, AGAIN_SECONDS, int(time.time()), json.dumps(taken), most,
     )  # fmt: skip
     return [Group(*row) for row in rows]
 
@@ -75,7 +92,7 @@ def narrated(
     store: SqliteStore,
     lease: Lease,
     insights: Sequence[Insight],
-    dead: Sequence[tuple[Signal, str]],
+    without: Sequence[Failure],
     correlation_id: str,
 ) -> int:
     """Store what was written, and why no words came of the rest, in one transaction; the rows written.
@@ -90,9 +107,16 @@ def narrated(
             if _holds(store, insight.signal_id):
                 values = {name: getattr(insight, name) for name in names}
                 rows += store.database.insert("insights", {**values, "recorded_at": at})
-        for signal, reason in dead:
-            rows += _bury(store, signal.signal_id, reason, correlation_id, at)
+        for failure in without:
+            rows += _mark(store, failure, correlation_id, at)
     return rows
+
+
+def failures(store: SqliteStore, signal_id: str) -> int:
+    """How often words were looked for and something failed that nobody foresaw. Raises StoreError."""
+    sql = "SELECT count(*) FROM narration_events WHERE signal_id = ? AND event = 'failed'"
+    count: int = store.database.value(sql, signal_id)
+    return count
 
 
 def dead(store: SqliteStore, limit: int) -> list[dict[str, Any]]:
@@ -108,8 +132,9 @@ def _holds(store: SqliteStore, signal_id: str) -> bool:
     return bool(store.database.value("SELECT 1 FROM current_signals WHERE signal_id = ? AND NOT processed", signal_id))
 
 
-def _bury(store: SqliteStore, signal_id: str, reason: str, correlation_id: str, at: int) -> int:
-    if not _holds(store, signal_id):
+def _mark(store: SqliteStore, failure: Failure, correlation_id: str, at: int) -> int:
+    if not _holds(store, failure.signal.signal_id):
         return 0
-    row = {"signal_id": signal_id, "event": "dead", "reason": reason, "correlation_id": correlation_id}
-    return store.database.insert("narration_events", {**row, "recorded_at": at})
+    row = {"signal_id": failure.signal.signal_id, "event": "dead" if failure.final else "failed"}
+    told = {"reason": failure.reason, "correlation_id": correlation_id, "recorded_at": at}
+    return store.database.insert("narration_events", {**row, **told})

@@ -125,6 +125,11 @@ class Outbox:
         sql = "SELECT key FROM outbox WHERE relation = ? AND seq <= ? ORDER BY seq"
         return [row["key"] for row in self._database.query(sql, relation, last_seq)]
 
+    def forget_streams(self) -> None:
+        """Begin new streams, but for what is under way. Raises LeaseLost, StoreError."""
+        with self._database.transaction():
+            self._database.execute("UPDATE shipping SET stream = NULL, next_offset = 0 WHERE last_seq IS NULL")
+
     def begin(self, relation: str, stream: str | None, offset: int, job_id: str | None = None) -> None:
         """Remember where a parcel goes, before it is sent: `offset` of `stream`, or a load job. Raises LeaseLost,
         StoreError."""

@@ -167,12 +167,36 @@ CREATE TABLE IF NOT EXISTS settings_events (
 CREATE TABLE IF NOT EXISTS narration_events (
     seq INTEGER PRIMARY KEY,
     signal_id TEXT NOT NULL REFERENCES signals,
-    event TEXT NOT NULL CHECK (event IN ('dead', 'skipped')),
+    event TEXT NOT NULL CHECK (event IN ('failed', 'dead', 'skipped')),
     reason TEXT NOT NULL,
     correlation_id TEXT NOT NULL,
     recorded_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS narration_events_by_signal ON narration_events (signal_id, seq);
+
+CREATE TABLE IF NOT EXISTS ai_calls (
+    call_id TEXT PRIMARY KEY,
+    signal_id TEXT NOT NULL REFERENCES signals,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    prompt_version TEXT NOT NULL,
+    day TEXT NOT NULL,
+    reserved_usd REAL NOT NULL,
+    correlation_id TEXT NOT NULL,
+    recorded_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS ai_calls_by_day ON ai_calls (day, provider);
+CREATE INDEX IF NOT EXISTS ai_calls_by_signal ON ai_calls (signal_id);
+
+CREATE TABLE IF NOT EXISTS ai_results (
+    call_id TEXT PRIMARY KEY REFERENCES ai_calls,
+    outcome TEXT NOT NULL CHECK (outcome IN ('passed', 'refused', 'failed')),
+    tokens_in INTEGER NOT NULL,
+    tokens_out INTEGER NOT NULL,
+    cost_usd REAL NOT NULL,
+    reasons TEXT NOT NULL CHECK (json_valid(reasons)),
+    recorded_at INTEGER NOT NULL
+) STRICT;
 """
 
 WORKING_STATE = """
@@ -266,7 +290,7 @@ LEFT JOIN signal_events e
     ON e.seq = (SELECT max(seq) FROM signal_events x WHERE x.signal_id = s.signal_id)
 LEFT JOIN (SELECT signal_id, min(recorded_at) AS recorded_at FROM insights GROUP BY signal_id) i USING (signal_id)
 LEFT JOIN (
-    SELECT signal_id, min(recorded_at) AS recorded_at FROM narration_events GROUP BY signal_id
+    SELECT signal_id, min(recorded_at) AS recorded_at FROM narration_events WHERE event <> 'failed' GROUP BY signal_id
 ) n USING (signal_id);
 
 CREATE VIEW current_signals AS SELECT * FROM signal_state WHERE retracted_at IS NULL;

@@ -160,7 +160,8 @@ class HistoricalBackfillModule:
                         block, read.facts, tuple(found.signals), (), None, tally.correlation_id, None, read.flows,
                         tuple(found.forecasts),
                     )  # fmt: skip
-                    work = Backfilled(name, types, narrate, (block.height or 0) + 1, tally.blocks, tally.signals)
+                    told = tuple(one for one in types if one not in found.failed)
+                    work = Backfilled(name, told, narrate, (block.height or 0) + 1, tally.blocks, tally.signals)
                     await asyncio.to_thread(self._store.fill, record, work)
                     tally.tell()
             finally:

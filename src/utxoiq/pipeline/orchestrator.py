@@ -137,7 +137,7 @@ class PipelineOrchestrator:
         with self.monitoring.span("signals"):
             window = await self.signal_persistence.window(block.prev_hash, self._window_size if cursor else 0)
             context = ProcessingContext(facts, window, labels, correlation_id, flows)
-            signals, forecasts = await self.generate_signals(block, context)
+            signals, forecasts, _ = await self.generate_signals(block, context)
         timing["signal_generation_ms"] = _ms_since(began)
         with self.monitoring.span("insights"):
             insights = await self._narrate(signals, correlation_id)
@@ -185,6 +185,8 @@ class PipelineOrchestrator:
     def _cursor_after(self, block: BlockData, follows: bool) -> Cursor | None:
         """Where the store stands after this block; None for one that does not follow the tip, an island."""
         tip = self.signal_persistence.store.cursor()
+        if tip is not None and tip.block_hash == str(block.block_hash):
+            return tip  # given again: it is seen with the same past
         if tip is not None and tip.block_hash != str(block.prev_hash):
             if follows and self.signal_persistence.store.state(str(block.block_hash)) != "connected":
                 raise NotLinked(f"block {block.block_hash} does not follow the stored tip {tip.block_hash}")
@@ -201,7 +203,10 @@ class PipelineOrchestrator:
     async def generate_signals(self, block: BlockData, context: ProcessingContext) -> Found:
         """What all enabled processors find, whatever becomes of one of them."""
         found = await asyncio.gather(*(self._run_processor_safe(r, block, context) for r in self._runners))
-        return Found([one for f in found for one in f.signals], [one for f in found for one in f.forecasts])
+        return Found(
+            [one for f in found for one in f.signals], [one for f in found for one in f.forecasts],
+            tuple(one for f in found for one in f.failed),
+        )  # fmt: skip
 
     async def _run_processor_safe(self, runner: ProcessorThread, block: BlockData, context: ProcessingContext) -> Found:
         """What a processor finds, nothing where it fails: that is logged and stops nothing else."""
@@ -213,7 +218,7 @@ class PipelineOrchestrator:
                 error, processor=runner.processor.signal_type, correlation_id=context.correlation_id,
                 block_height=block.height, block_hash=str(block.block_hash),
             )  # fmt: skip
-            return Found([], [])
+            return Found([], [], (runner.processor.signal_type,))
 
     async def _narrate(self, signals: Sequence[Signal], correlation_id: str) -> list[Insight]:
         insights = []

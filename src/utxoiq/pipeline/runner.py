@@ -44,6 +44,8 @@ class Found(NamedTuple):
 
     signals: list[Signal]
     forecasts: list[Forecast]
+    failed: tuple[str, ...] = ()
+    """Signal types that were asked for and gave nothing, since their processor failed."""
 
 
 class ProcessorThread:

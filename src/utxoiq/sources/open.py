@@ -17,7 +17,7 @@ def open_source(path: Path, network: str | None = None) -> Source:
 
     Raises SourceError where there is no such folder or it holds neither, ConfigError for an unknown network.
     """
-    wanted = network_named(network) if network else None
+    wanted = network_named(network) if network is not None else None
     if path.is_file() and path.name.endswith(SUFFIXES):
         return RecordedFolder(path, wanted)
     if not path.is_dir():

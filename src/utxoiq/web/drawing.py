@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import re
-import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,7 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
@@ -29,13 +30,15 @@ WIDTH, HEIGHT, SCALE = 720, 405, 2
 """Pixels; a PNG has so many times as many. Sizes below are in these pixels: half of them on a phone of 360."""
 POINTS = 72
 """Points in an inch: at this resolution one is a pixel."""
-MARGIN, LEFT, RIGHT = 16, 76, 22
+MARGIN, LEFT, RIGHT = 16, 84, 22
 HEADLINE, LABEL, SMALL = 23, 19, 18
 """Heights of text."""
-LINE_CHARS, LINES = 45, 2
-"""What fits into a line of the headline, and how many there are."""
+BOLD = FontProperties(family="DejaVu Sans", weight="bold", size=HEADLINE)
+PLAIN = FontProperties(family="DejaVu Sans", size=SMALL)
+LINES = 2
+"""Of the headline, at most."""
 SYSTEM_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-SETTINGS: Mapping[str, Any] = {
+SETTINGS: Any = {
     "font.family": ["DejaVu Sans"],  # comes with Matplotlib: the same everywhere
     "text.usetex": False,
     "text.parse_math": False,  # a name with dollars in it is a name
@@ -53,10 +56,12 @@ LOCK = Lock()
 """Matplotlib's settings are the whole process's."""
 MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 A_DAY = 86_400
+STEPS = (1, 2, 2.5, 5, 10)
+"""Between ticks, at any power of ten."""
 
 
 class Palette(NamedTuple):
-    """Colours that colour-blind eyes tell apart, and by lightness too. `text`, `quiet`, `event` and `alarm` are of text:
+    """Colours that colour-blind eyes tell apart, by lightness too. `text`, `quiet`, `event` and `alarm` are of text, so
     4.5 to 1 and more against `paper` (WCAG AA)."""
 
     paper: str
@@ -77,7 +82,7 @@ PALETTES: Mapping[Theme, Palette] = {
 
 def draw(chart: Chart, form: Form, theme: Theme) -> bytes:
     """The file: the same chart gives the same bytes."""
-    with LOCK, mpl.rc_context(dict(SETTINGS)), warnings.catch_warnings():
+    with LOCK, mpl.rc_context(SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for it
         figure = _figure(chart, PALETTES[theme])
         file = io.BytesIO()
@@ -91,21 +96,38 @@ def wrapped(text: str) -> list[str]:
     for word in text.split():
         for part in _parts(word):
             longer = f"{lines[-1]} {part}".strip()
-            if _chars(longer) <= LINE_CHARS:
+            if _fits(longer):
                 lines[-1] = longer
             else:
                 lines.append(part)
     if len(lines) <= LINES:
         return lines
     last = lines[LINES - 1]
-    while _chars(last) >= LINE_CHARS:
-        last = last[:-1]
-    return [*lines[: LINES - 1], f"{last.rstrip()}…"]
+    while not _fits(f"{last}…"):
+        last = last[:-1].rstrip()
+    return [*lines[: LINES - 1], f"{last}…"]
+
+
+def _fits(line: str) -> bool:
+    return _width(line, BOLD) <= WIDTH - 2 * MARGIN
+
+
+def _width(line: str, font: FontProperties) -> float:
+    """Pixels; fonts of readers' systems are narrower than this one."""
+    return float(text_to_path.get_text_width_height_descent(line, font, ismath=False)[0])
+
+
+def _parts(word: str) -> list[str]:
+    """A word that no line can hold, in pieces."""
+    size = len(word)
+    while size > 1 and not _fits(word[:size]):
+        size -= 1
+    return [word[i : i + size] for i in range(0, len(word), size)]
 
 
 def compact(value: float) -> str:
     """A number for an axis: 12,500; 1.5M; 0.00012."""
-    for size, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e5, "k")):
+    for size, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             per = 1e3 if suffix == "k" else size
             return f"{value / per:.4g}{suffix}".replace("-", "−")
@@ -133,7 +155,7 @@ def _figure(chart: Chart, palette: Palette) -> Figure:
     return figure
 
 
-DASHES: Sequence[Any] = ((0, (6, 4)), (0, (1.5, 2.5)))
+DASHES: Any = ((0, (6, 4)), (0, (1.5, 2.5)))
 """Of the first and the second reference line."""
 
 
@@ -150,24 +172,23 @@ def _heading(figure: Figure, chart: Chart, palette: Palette) -> float:
         _write(figure, MARGIN, y - 6, line, HEADLINE, palette.text, weight="bold")
     y += SMALL + 6
     _write(figure, MARGIN, y - 4, chart.title, SMALL, palette.quiet)
-    if chart.lines:
+    named = [(text, palette.quiet, dashes) for (text, _), dashes in zip(chart.lines, DASHES, strict=False)]
+    named += [(chart.forecast.interval, palette.event, "-")] if chart.forecast else []
+    if named:
         y += SMALL + 6
-        for i, ((text, _), dashes) in enumerate(zip(chart.lines, DASHES, strict=False)):
-            x = MARGIN + i * (WIDTH - 2 * MARGIN) / 2
-            _write(figure, x + 40, y - 4, text, SMALL, palette.quiet)
-            level = 1 - (y - 4 - SMALL / 3) / HEIGHT
-            figure.add_artist(
-                Line2D(
-                    [x / WIDTH, (x + 32) / WIDTH], [level] * 2, color=palette.quiet, linewidth=2, linestyle=dashes,
-                )
-            )  # fmt: skip
-    return y + 10
+    x: float = MARGIN
+    for text, color, dashes in named:
+        _write(figure, x + 40, y - 4, text, SMALL, palette.quiet)
+        ends, level = [x / WIDTH, (x + 32) / WIDTH], 1 - (y - 4 - SMALL / 3) / HEIGHT
+        figure.add_artist(Line2D(ends, [level] * 2, color=color, linewidth=2, linestyle=dashes))
+        x += 40 + _width(text, PLAIN) + 28
+    return y + 14
 
 
 def _footing(figure: Figure, chart: Chart, palette: Palette) -> float:
     """Ticks, which block it is about, and what must be known to read it right: the pixels they take."""
     marks = " · ".join(chart.marks)
-    rows = 2 if marks or chart.note else 1
+    rows = 2 if len(chart.marks) > 1 or chart.note else 1
     y = HEIGHT - 10 - (rows - 1) * (SMALL + 6)
     _write(figure, MARGIN, y, chart.footer, SMALL, palette.quiet)
     if chart.note:
@@ -209,12 +230,16 @@ def _past(axes: Axes, chart: Chart, palette: Palette) -> None:
 def _event(axes: Axes, chart: Chart, palette: Palette) -> None:
     """The block it is about, and what is forecast after it."""
     (x, y), ahead = chart.event, chart.forecast
-    bottom, top = axes.get_ylim()
     axes.vlines([x], 0, [y], color=palette.event, linewidth=1.5, zorder=4)
-    axes.plot([x], [y], "o", color=palette.event, markeredgecolor=palette.paper, markersize=13, zorder=6)
-    known = [value for _, value in chart.points if value is not None]
-    above = y >= (ahead.y if ahead else median(known) if known else y)
-    _label(axes, (x, y), chart.event_text, palette, above=above or (y - bottom) < 0.2 * (top - bottom))
+    axes.plot([x], [y], "o", color=palette.event, markeredgecolor=palette.paper, markersize=13, zorder=6, clip_on=False)
+    for point, text, rise in _labels(axes, chart):
+        if point[1] not in (y, ahead and ahead.y):
+            axes.vlines([x], y, point[1], color=palette.event, linewidth=1, linestyle=":", zorder=4)
+        axes.annotate(
+            text, point, xytext=(-13, rise), textcoords="offset points", ha="right", va="bottom" if rise > 0 else "top",
+            fontsize=LABEL, weight="bold", color=palette.event, zorder=7,
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": palette.paper, "edgecolor": "none", "alpha": 0.85},
+        )  # fmt: skip
     if ahead:
         axes.plot([x, ahead.x], [y, ahead.y], color=palette.event, linewidth=1.5, linestyle=":", zorder=4)
         axes.plot([ahead.x] * 2, [ahead.low, ahead.high], color=palette.event, linewidth=2.5, zorder=4)
@@ -224,16 +249,41 @@ def _event(axes: Axes, chart: Chart, palette: Palette) -> None:
             [ahead.x], [ahead.y], "D", color=palette.paper, markeredgecolor=palette.event, markeredgewidth=2.5,
             markersize=10, zorder=6,
         )  # fmt: skip
-        raised = not above or (ahead.y - bottom) < 0.2 * (top - bottom)
-        _label(axes, (ahead.x, ahead.y), ahead.text, palette, above=raised)
 
 
-def _label(axes: Axes, at: tuple[float, float], text: str, palette: Palette, *, above: bool) -> None:
-    axes.annotate(
-        text, at, xytext=(-13, 7 if above else -7), textcoords="offset points", ha="right",
-        va="bottom" if above else "top", fontsize=LABEL, weight="bold", color=palette.event, zorder=7,
-        bbox={"boxstyle": "square,pad=0.1", "facecolor": palette.paper, "edgecolor": "none", "alpha": 0.85},
-    )  # fmt: skip
+def _labels(axes: Axes, chart: Chart) -> list[tuple[tuple[float, float], str, float]]:
+    """(point, text, pixels above it) of the event and the forecast: beside the past's line, and not on each other."""
+    (x, y), ahead = chart.event, chart.forecast
+    bottom, top = axes.get_ylim()
+    pixels = axes.bbox.height / (top - bottom)
+    if ahead is None:
+        return [_alone_label(axes, chart)]
+    event, foretold = ((x, y), chart.event_text), ((ahead.x, ahead.y), ahead.text)
+    lower, upper = sorted([event, foretold], key=lambda one: one[0][1])
+    if (lower[0][1] - bottom) * pixels >= TALL:
+        return [(*lower, -GAP), (*upper, GAP)]
+    return [(*lower, GAP), (*upper, GAP + max(0.0, TALL - (upper[0][1] - lower[0][1]) * pixels))]
+
+
+def _alone_label(axes: Axes, chart: Chart) -> tuple[tuple[float, float], str, float]:
+    """Beside the event, on the side away from the usual first; where the past is in the way, at the upper edge."""
+    (x, y), (bottom, top), (left, right) = chart.event, axes.get_ylim(), axes.get_xlim()
+    pixels = axes.bbox.height / (top - bottom)
+    first = x - (_width(chart.event_text, BOLD) + 20) * (right - left) / axes.bbox.width
+    known = [value for _, value in chart.points if value is not None]
+    near = [value for at, value in chart.points if value is not None and at >= first]
+    pairs = [(0.0, value) for value in near] if chart.bars else list(pairwise(near))
+    above = not known or y >= median(known)
+    for rise in (GAP, -GAP) if above else (-GAP, GAP):
+        low = y + (rise if rise > 0 else rise - LABEL) / pixels
+        high = low + LABEL / pixels
+        if low > bottom + 2 / pixels and not any(max(pair) >= low and min(pair) <= high for pair in pairs):
+            return (x, y), chart.event_text, rise
+    return (x, top), chart.event_text, -GAP
+
+
+GAP, TALL = 7, LABEL + 15
+"""Pixels between a point and its label; what both take."""
 
 
 def _frame(axes: Axes, chart: Chart, palette: Palette) -> None:
@@ -246,15 +296,17 @@ def _frame(axes: Axes, chart: Chart, palette: Palette) -> None:
     bottom, top = axes.get_ylim()
     if bottom < 0:
         axes.axhline(0, color=palette.quiet, linewidth=1, zorder=2)
-    levels = [y for y in MaxNLocator(4).tick_values(bottom, top) if bottom <= y <= top]
+    levels = [y for y in MaxNLocator(4, steps=STEPS).tick_values(bottom, top) if bottom <= y <= top]
     axes.set_yticks(levels, [compact(round(y, 10)) for y in levels])
     left, right = axes.get_xlim()
-    inside = (left + 0.06 * (right - left), right - 0.06 * (right - left))
-    places = [int(x) for x in MaxNLocator(4, integer=True).tick_values(left, right) if inside[0] <= x <= inside[1]]
+    last = right - 0.07 * (right - left)  # there is room for half a date
+    ticks = MaxNLocator(4, steps=STEPS, integer=True).tick_values(left, right)
+    first = chart.points[0][0] if chart.points else left
+    places = [int(x) for x in ticks if first <= x <= last]
     axes.set_xticks(places, [f"{x:,}".replace("-", "−") for x in places])
     axes.tick_params(labelsize=SMALL, labelcolor=palette.quiet, color=palette.grid, length=5, pad=4)
-    times = [chart.times[x] for x in places if x in chart.times]
-    brief = bool(times) and max(chart.times.values()) - min(chart.times.values()) < 4 * A_DAY
+    times = [time for x, time in chart.times.items() if left <= x <= right]
+    brief = bool(times) and max(times) - min(times) < 2 * A_DAY
     for x in places:
         if x in chart.times:
             axes.annotate(
@@ -279,17 +331,6 @@ def _alone(points: Sequence[tuple[int, float | None]]) -> Iterator[tuple[int, fl
     for (_, before), (x, y), (_, after) in zip(padded, padded[1:], padded[2:], strict=False):
         if y is not None and before is None and after is None:
             yield x, y
-
-
-def _parts(word: str) -> list[str]:
-    """A word that no line can hold, in pieces."""
-    size = LINE_CHARS if _chars(word) == len(word) else LINE_CHARS // 2
-    return [word[i : i + size] for i in range(0, len(word), size)]
-
-
-def _chars(text: str) -> int:
-    """Its width, in narrow characters."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _plain_svg(svg: bytes, chart: Chart) -> bytes:

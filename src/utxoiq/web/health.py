@@ -1,13 +1,13 @@
-"""/healthz, /readyz and /metrics."""
+"""/healthz, /readyz, /metrics and /charts."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,15 +15,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from utxoiq.errors import ConfigError
+from utxoiq.errors import ConfigError, UtxoiqError
+
+if TYPE_CHECKING:
+    from utxoiq.web.charts import Form, Theme
 
 log = logging.getLogger(__name__)
 
 HIGHEST_PORT = 65_535
+CHART_FORMS: Mapping[str, tuple[Form, str]] = {"svg": ("svg", "image/svg+xml"), "png": ("png", "image/png")}
+CHART_THEMES: Mapping[str, Theme] = {"light": "light", "dark": "dark"}
+CHART_HEADERS = {
+    "Cache-Control": "public, max-age=60",  # it may be retracted
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
-def health_app(status: Callable[[], dict[str, Any]], metrics: Callable[[], tuple[bytes, str]]) -> Starlette:
-    """`status`: what /readyz says; ready where its `ready` is true. `metrics`: the body of /metrics and its type."""
+def health_app(
+    status: Callable[[], dict[str, Any]],
+    metrics: Callable[[], tuple[bytes, str]],
+    charts: Callable[[str, Form, Theme], bytes | None] | None = None,
+) -> Starlette:
+    """`status`: what /readyz says; ready where its `ready` is true. `metrics`: the body of /metrics and its type.
+    `charts`: the file of an insight's chart by id, form and theme, None for no such insight."""
+    drawing = asyncio.Lock()  # one at a time: the others wait without a thread each
 
     async def healthz(_: Request) -> Response:
         """The process is there and its loop turns."""
@@ -38,7 +54,25 @@ def health_app(status: Callable[[], dict[str, Any]], metrics: Callable[[], tuple
         body, kind = metrics()
         return Response(body, headers={"Content-Type": kind})
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", measured)])
+    async def chart(request: Request) -> Response:
+        """200 with the file, 400 for another form or theme, 404 for no such insight, 503 where it can't be drawn."""
+        form, kind = CHART_FORMS.get(request.path_params["form"], (None, ""))
+        theme = CHART_THEMES.get(request.query_params.get("theme", "light"))
+        if form is None or theme is None:
+            return JSONResponse({"error": "give /charts/ID.svg or /charts/ID.png, and ?theme=light or dark"}, 400)
+        assert charts
+        try:
+            async with drawing:
+                made = await asyncio.to_thread(charts, request.path_params["insight_id"], form, theme)
+        except UtxoiqError as error:
+            log.warning("no chart: %s", error)
+            return JSONResponse({"error": str(error)}, 503)
+        if made is None:
+            return JSONResponse({"error": "no chart: no such insight"}, 404)
+        return Response(made, headers={"Content-Type": kind, **CHART_HEADERS})
+
+    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", measured)]
+    return Starlette(routes=[*routes, Route("/charts/{insight_id}.{form}", chart)] if charts else routes)
 
 
 def listen_at(address: str) -> socket.socket:

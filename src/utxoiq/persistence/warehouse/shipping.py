@@ -34,10 +34,15 @@ class Shipment:
     def __init__(self, database: Database, outbox: Outbox, warehouse: BigQueryWarehouse, streams: WriteStreams) -> None:
         self._database, self._outbox, self._warehouse, self._streams = database, outbox, warehouse, streams
         self._one_at_a_time = Lock()
+        self._own: set[str] | None = None
+        """Streams made by us, None before the first batch."""
 
     def send(self, *, batch_rows: int = BATCH_ROWS, bulk_rows: int = BULK_ROWS) -> int:
         """Send one batch: how many rows of the store it was, 0 where nothing waits."""
         with self._one_at_a_time:
+            if self._own is None:  # a store put back from a backup knows less of a stream than was appended to it
+                self._outbox.forget_streams()
+                self._own = set()
             bulk = self._outbox.lag().rows >= bulk_rows
             parcels = self._outbox.parcels(bulk_rows if bulk else batch_rows, bulk=bulk)
             for parcel in parcels:
@@ -64,12 +69,15 @@ class Shipment:
             self._outbox.begin(parcel.relation, None, 0)
             self._append_to_new(parcel, table, rows)
         else:
-            self._outbox.arrived(parcel, stream, end)
+            known = self._own is not None and stream in self._own
+            self._outbox.arrived(parcel, stream if known else None, end if known else 0)
 
     def _append_to_new(self, parcel: Parcel, table: Table, rows: Sequence[Row]) -> None:
         """Where no stream tells how far we came, the rows that are there do."""
         missing = self._warehouse.missing_rows(table, rows)
         stream = self._streams.create(table)
+        assert self._own is not None
+        self._own.add(stream)
         if len(missing) == len(rows):
             self._outbox.begin(parcel.relation, stream, 0)
         try:

@@ -16,5 +16,6 @@ LEFT JOIN (
     SELECT day, signal_id, MIN(recorded_at) AS recorded_at FROM intel.insights GROUP BY day, signal_id
 ) AS i USING (day, signal_id)
 LEFT JOIN (
-    SELECT day, signal_id, MIN(recorded_at) AS recorded_at FROM intel.narration_events GROUP BY day, signal_id
+    SELECT day, signal_id, MIN(recorded_at) AS recorded_at FROM intel.narration_events
+    WHERE event <> 'failed' GROUP BY day, signal_id
 ) AS n USING (day, signal_id)
