@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from evaluation import fees
+from evaluation import fees, words
 from utxoiq.errors import UtxoiqError
 
 
@@ -18,6 +18,12 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--series", type=Path, required=True, metavar="DIR", help="folder of feerate series")
     command.add_argument("--json", action="store_true", help="one object a line")
     command.set_defaults(run=lambda options: fees.run(options.series, options.json))
+    command = commands.add_parser("words", help="true paraphrases and subtle falsehoods through the checker")
+    command.add_argument(
+        "--corpus", type=Path, default=words.HELD_OUT, metavar="FILE", help="lines with signal and texts"
+    )
+    command.add_argument("--json", action="store_true", help="one object")
+    command.set_defaults(run=lambda options: words.run(options.corpus, options.json))
     options = parser.parse_args(arguments)
     try:
         options.run(options)

@@ -167,14 +167,31 @@ def signals(db: Db = DEFAULT_DB, as_json: AsJson = False, limit: Limit = 50, ret
 
 
 @app.command()
-def insights(db: Db = DEFAULT_DB, as_json: AsJson = False, limit: Limit = 20, retracted: Retracted = False) -> None:
+def insights(
+    db: Db = DEFAULT_DB,
+    as_json: AsJson = False,
+    limit: Limit = 20,
+    retracted: Retracted = False,
+    dead: Annotated[bool, typer.Option("--dead", help="Signals that no words came of, with the reason.")] = False,
+    costs: Annotated[
+        bool, typer.Option("--costs", help="What AI providers were asked, day by day, and the cost.")
+    ] = False,
+) -> None:
     """The newest insights of the store, with their evidence."""
-    from utxoiq.persistence import open_store, reads
-    from utxoiq.show import insight_feed, json_lines
+    from utxoiq.persistence import ai_calls, narration, open_store, reads
+    from utxoiq.show import insight_feed, json_lines, plain_table
 
     with open_store(db, must_exist=True) as store:
-        rows = reads.insights(store, limit, retracted=retracted)
-    json_lines(rows) if as_json else insight_feed(rows, "No insights.")
+        if dead or costs:
+            rows = narration.dead(store, limit) if dead else ai_calls.costs(store, limit)
+        else:
+            rows = reads.insights(store, limit, retracted=retracted)
+    if as_json:
+        json_lines(rows)
+    elif dead or costs:
+        plain_table(rows, "None.")
+    else:
+        insight_feed(rows, "No insights.")
 
 
 @app.command()

@@ -26,6 +26,7 @@ from utxoiq.web.health import health_app, listen_at, serve
 from utxoiq.web.overview import Overview
 
 if TYPE_CHECKING:
+    from utxoiq.insights.providers import ClosingProvider
     from utxoiq.shipping import Shipping
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Service:
         self.configuration, self._parts = configuration, parts
         settings = self.settings = configuration.settings
         self._refused: Settings | None = None
+        self._provider: ClosingProvider | None = None
         configure_logging(settings.log.level, settings.log.as_json)
         holder = holder_name()
         with ExitStack() as built:
@@ -80,7 +82,9 @@ class Service:
         budget = Budget(
             ai.usd_a_day, ai.calls_a_day, ai.usd_per_million_tokens_in, ai.usd_per_million_tokens_out, ai.max_tokens
         )
-        generator = InsightGenerator(provider_of(ai, self.monitoring) if "narrate" in self._parts else None)
+        if "narrate" in self._parts:
+            self._provider = provider_of(ai, self.monitoring)
+        generator = InsightGenerator(self._provider)
         return Writer(self.store, generator, budget, confidence_threshold=ai.confidence_threshold)
 
     def _shipping_of(self, settings: Settings, holder: str) -> Shipping | None:
@@ -107,6 +111,8 @@ class Service:
                 for task in tasks:
                     task.cancel()
         finally:
+            if self._provider:
+                await self._provider.close()
             self.close()
 
     def close(self) -> None:

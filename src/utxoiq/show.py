@@ -312,3 +312,15 @@ def finding_table(rows: Sequence[dict[str, Any]], healed: int) -> None:
     for row in rows:
         table.add_row(f"{row['height']:,}", row["problem"], escape(row["found"]), row["advice"])
     console.print(table)
+
+
+def plain_table(rows: Sequence[dict[str, Any]], empty: str) -> None:
+    """Rows as they are, a column for each key."""
+    console = Console()
+    if not rows:
+        console.print(empty)
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row.values()))
+    console.print(table)

@@ -7,23 +7,25 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import uuid5
 
 from utxoiq.errors import InsightRefused
-from utxoiq.insights.checker import InsightContent, check
+from utxoiq.insights.checker import InsightContent
 from utxoiq.insights.slots import fill, names_in, slots_of
+from utxoiq.insights.texts import reasons_against
 from utxoiq.insights.vocabulary import CALIBRATED, KINDS, UNCALIBRATED
 from utxoiq.models import NAMESPACE, Insight, Signal, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 REVISION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a provider is given: the signal and the texts of its slots."""
+    """What a provider is given: the signal, the texts of its slots, and why an earlier text was not let through."""
 
     signal: Signal
     slots: Mapping[str, str]
+    rejected: tuple[str, ...] = ()
 
 
 class AIProvider(Protocol):
@@ -34,7 +36,7 @@ class AIProvider(Protocol):
     prompt_version: str
 
     async def generate(self, prompt: Prompt) -> InsightContent:
-        """Raises InsightRefused where it has nothing to say."""
+        """Raises InsightRefused where it has nothing to say, ProviderUnavailable for what may pass, ProviderError."""
 
 
 class TemplateProvider:
@@ -62,16 +64,25 @@ class InsightGenerator:
 
     async def generate(self, signal: Signal) -> Insight:
         """The insight of a signal. Raises InsightRefused with the reasons where the text does not pass."""
+        return self.publish(signal, await self.draft(signal))
+
+    async def draft(self, signal: Signal, rejected: Sequence[str] = ()) -> InsightContent:
+        """A text with slots, not checked yet; `rejected`: why an earlier one did not pass. Raises InsightRefused where
+        the provider gives none, ProviderUnavailable, ProviderError."""
         missing = {"basis", "cases", "calibrated"} - set(signal.confidence_basis)
         if missing:
             raise InsightRefused([f"its confidence does not say: {', '.join(sorted(missing))}"])
+        return await self.provider.generate(Prompt(signal, slots_of(signal), tuple(rejected)))
+
+    def publish(self, signal: Signal, content: InsightContent) -> Insight:
+        """The insight of a checked text. Raises InsightRefused with the reasons where it does not pass."""
         slots = slots_of(signal)
-        content = await self.provider.generate(Prompt(signal, slots))
-        reasons = check(content, signal, slots)
+        reasons = reasons_against(content, signal)
         if reasons:
             raise InsightRefused(reasons)
+        insight_id = str(uuid5(NAMESPACE, canonical_json([signal.signal_id, self.provider.name, REVISION])))
         return Insight(
-            insight_id=str(uuid5(NAMESPACE, canonical_json([signal.signal_id, self.provider.name, REVISION]))),
+            insight_id=insight_id,
             signal_id=signal.signal_id,
             category=signal.signal_type,
             headline=fill(content.headline, slots),
@@ -88,4 +99,5 @@ class InsightGenerator:
             grounded=True,
             created_at=signal.created_at,
             simulated=signal.simulated,
+            chart_url=f"/charts/{insight_id}.svg" if (signal.signal_type, signal.kind) in KINDS else None,
         )

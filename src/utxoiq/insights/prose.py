@@ -1,0 +1,74 @@
+"""The check of finished prose: every figure, name and date is of the signal, every word one that its kind allows."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from utxoiq.insights import claims
+from utxoiq.insights.claims import Reading
+from utxoiq.insights.figures import blank, trace
+from utxoiq.insights.lexicon import NAME, OTHER, allowed_of, pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from utxoiq.models import Signal
+
+EXPLANATION = "confidence_explanation"
+"""The part that tells how sure a signal is; the others tell what happened."""
+PLAIN = re.compile(r"[A-Za-z0-9 ,.:;!?'’‘“”\"()\[\]%/=~≈±×₿–—‑+<>&#→\u00a0\u202f-]")
+NAMES = re.compile(rf"({NAME}|{OTHER})")
+OWN_NAMES = ("entity_name", "pool_name", "ticker", "entity_id")
+OF_ANY = (
+    claims.figures, claims.units, claims.usual_as_measured, claims.words, claims.certainty, claims.denials,
+    claims.tense,
+)  # fmt: skip
+OF_SIGNAL = (
+    claims.levels, claims.flows, claims.sides, claims.givers_and_takers, claims.opposite, claims.order, claims.doings,
+)  # fmt: skip
+OF_CONFIDENCE = (claims.calibration, claims.sources)
+
+
+def check_prose(texts: Mapping[str, str], signal: Signal) -> list[str]:
+    """Why finished texts (by the name of their part) must not be published; empty where nothing speaks against them."""
+    return [f"{part}: {reason}" for part, text in texts.items() for reason in _check(part, text, signal)]
+
+
+def _check(part: str, text: str, signal: Signal) -> list[str]:
+    strange = sorted(set(PLAIN.sub("", text)))
+    if strange:
+        return [f"a character that is no plain English ({', '.join(map(repr, strange))})"]
+    about_signal = part != EXPLANATION
+    reading, wrong = read(text, signal, about_signal=about_signal)
+    checks = (*OF_ANY, *(OF_SIGNAL if about_signal else OF_CONFIDENCE))
+    return wrong + [reason for check in checks for reason in check(reading)]
+
+
+def read(text: str, signal: Signal, *, about_signal: bool) -> tuple[Reading, list[str]]:
+    """A text taken apart, and why its moments are not the signal's."""
+    allowed = allowed_of(signal)
+    masked = mask(text, signal)
+    traced, wrong, rest = trace(masked, signal, of_confidence=not about_signal)
+    rest = pattern("left_open").sub(_blank_but_names, rest)
+    if allowed.flow == "within":
+        rest = pattern("no_sale").sub(blank, rest)
+    return Reading(masked, rest, tuple(traced), signal, allowed, about_signal), wrong
+
+
+def _blank_but_names(match: re.Match[str]) -> str:
+    return "".join(part if NAMES.match(part) else " " * len(part) for part in NAMES.split(match[0]))
+
+
+def mask(text: str, signal: Signal) -> str:
+    """The text with NAME and OTHER in place of names, and blanks in place of what its confidence is based on."""
+    told = signal.metadata
+    bases = {str(values["basis"]) for values in (told, signal.confidence_basis) if values.get("basis")}
+    for basis in sorted(bases, key=len, reverse=True):
+        text = re.sub(re.escape(basis), blank, text, flags=re.IGNORECASE)
+    marks = {str(told[key]): NAME for key in OWN_NAMES if told.get(key)}
+    if told.get("counterparty") not in (None, "", "unknown"):
+        marks.setdefault(str(told["counterparty"]), OTHER)
+    for name in sorted(marks, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", marks[name], text, flags=re.IGNORECASE)
+    return text
