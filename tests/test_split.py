@@ -154,8 +154,9 @@ def test_words_for_what_was_committed_before(split: Split) -> None:
 
 def test_a_run_with_others_beside_it(split: Split) -> None:
     """`run` is all of them in one: a watch stands by, a narrator finds what is left to it, each signal is told once."""
-    run, watch, narrator = split.start("run"), split.start("watch"), split.start("narrate")
+    run = split.start("run")
     split.at_tip(run)
+    watch, narrator = split.start("watch"), split.start("narrate")
     split.mine(6, pause=0.05)
     split.reorg(2)
     split.at_tip(run)
