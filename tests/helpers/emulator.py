@@ -10,13 +10,11 @@ import time
 import urllib.request
 from pathlib import Path
 
-import grpc
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
-from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
-from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
 from utxoiq.persistence.warehouse.bigquery import BigQueryWarehouse
+from utxoiq.persistence.warehouse.opening import streams_of
 from utxoiq.persistence.warehouse.streams import WriteStreams
 
 HOME = Path(__file__).resolve().parents[2] / ".emulator"
@@ -80,8 +78,7 @@ class Emulator:
         return BigQueryWarehouse(self.client(project))
 
     def streams(self, project: str) -> WriteStreams:
-        transport = BigQueryWriteGrpcTransport(channel=grpc.insecure_channel(self.storage))
-        return WriteStreams(BigQueryWriteClient(transport=transport), project)
+        return streams_of(self.warehouse(project), self.storage)
 
 
 def _free_port() -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+FIRST_WAIT, LONGEST_WAIT = 1.0, 15.0
 """Seconds between attempts while the warehouse can't be reached: doubled each time."""
 LOOK_SECONDS = 2.0
 REMIND_SECONDS = 600.0

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from utxoiq.persistence.warehouse.streams import WriteStreams
     from utxoiq.settings import WarehouseSettings
 
+RECONNECT = ("grpc.max_reconnect_backoff_ms", 10_000)
+"""After an outage of hours gRPC would else look only every two minutes whether it is over."""
+UNLIMITED = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
+"""As the client library sets them for a channel of its own."""
 MISSING = "BigQuery needs more packages: pip install 'utxoiq[gcp]'"
 
 
@@ -59,16 +63,17 @@ def streams_of(warehouse: BigQueryWarehouse, storage_endpoint: str | None = None
 
 
 def _write_client(credentials: Credentials, storage_endpoint: str | None) -> BigQueryWriteClient:
-    from google.cloud.bigquery_storage_v1 import BigQueryWriteClient  # noqa: PLC0415
-
-    if storage_endpoint is None:
-        return BigQueryWriteClient(credentials=credentials)
     import grpc  # noqa: PLC0415
+    from google.cloud.bigquery_storage_v1 import BigQueryWriteClient  # noqa: PLC0415
     from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (  # noqa: PLC0415
         BigQueryWriteGrpcTransport,
     )
 
-    return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=grpc.insecure_channel(storage_endpoint)))
+    if storage_endpoint is None:
+        channel = BigQueryWriteGrpcTransport.create_channel(credentials=credentials, options=[*UNLIMITED, RECONNECT])
+    else:
+        channel = grpc.insecure_channel(storage_endpoint, [RECONNECT])
+    return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
 
 
 def _credentials(settings: WarehouseSettings) -> Credentials:

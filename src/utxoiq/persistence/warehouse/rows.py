@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from utxoiq.persistence.warehouse.tables import BY_NAME, FLOW_COLUMNS, Table
@@ -92,8 +92,3 @@ def _time(value: float | datetime) -> datetime:
 def seconds(value: datetime) -> int:
     """The store's spelling of a time that the warehouse gave."""
     return int(value.timestamp())
-
-
-def day_of(block_time: int) -> date:
-    """The partition of rows about a block."""
-    return _time(block_time).date()
