@@ -26,7 +26,7 @@ from utxoiq.web.health import health_app, listen_at, serve
 from utxoiq.web.overview import Overview
 
 if TYPE_CHECKING:
-    from utxoiq.insights.providers import ClosingProvider
+    from utxoiq.insights.generator import AIProvider
     from utxoiq.shipping import Shipping
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Service:
         self.configuration, self._parts = configuration, parts
         settings = self.settings = configuration.settings
         self._refused: Settings | None = None
-        self._provider: ClosingProvider | None = None
+        self._provider: AIProvider | None = None
         configure_logging(settings.log.level, settings.log.as_json)
         holder = holder_name()
         with ExitStack() as built:

@@ -199,9 +199,9 @@ class AiSettings(Section):
     """By default the model's own; some know no other."""
     confidence_threshold: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Signals below are told by the template."""
-    usd_per_million_tokens_in: Annotated[float, Field(ge=0)] = 0.0
-    """What the provider charges for what it reads; 0: not counted."""
-    usd_per_million_tokens_out: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_million_tokens_in: Annotated[float, Field(ge=0)] | None = None
+    """What the provider charges for what it reads; by default unknown."""
+    usd_per_million_tokens_out: Annotated[float, Field(ge=0)] | None = None
     """And for what it writes."""
     usd_a_day: Annotated[float, Field(ge=0)] | None = None
     """Spend no more in a UTC day; then the template writes."""
@@ -209,6 +209,13 @@ class AiSettings(Section):
     """Ask no more often in a UTC day; then the template writes."""
     json_schema: bool = True
     """Have the answer held to a schema where the model can; off for compatible servers that refuse to."""
+
+    @model_validator(mode="after")
+    def _priced(self) -> AiSettings:
+        unpriced = None in (self.usd_per_million_tokens_in, self.usd_per_million_tokens_out)
+        if self.usd_a_day is not None and unpriced:
+            raise ValueError("usd_a_day needs both prices: give usd_per_million_tokens_in and _out")
+        return self
 
 
 class LogSettings(Section):

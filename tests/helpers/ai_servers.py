@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from google.oauth2.credentials import Credentials
 
-from utxoiq.insights.providers import FIELDS, ClosingProvider, provider_of
+from utxoiq.insights.generator import AIProvider
+from utxoiq.insights.providers import FIELDS, provider_of
 from utxoiq.observability import MonitoringModule
 from utxoiq.settings import AiSettings
 
@@ -240,7 +241,7 @@ class Measured(MonitoringModule):
 @asynccontextmanager
 async def provider_at(
     server: AiServer, name: str, monitoring: MonitoringModule | None = None, **settings: Any
-) -> AsyncIterator[ClosingProvider]:
+) -> AsyncIterator[AIProvider]:
     """The provider `name` that speaks with `server`, closed at the end."""
     usual = {"key": KEY, "base_url": server.address(name), "project": "my-project", "timeout_seconds": PATIENCE}
     model = {"model": "llama"} if name == "compatible" else {}

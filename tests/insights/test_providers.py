@@ -38,9 +38,9 @@ from utxoiq.config import Sources
 from utxoiq.errors import ConfigError, InsightRefused, ProviderError, ProviderUnavailable, UtxoiqError
 from utxoiq.insights import providers
 from utxoiq.insights.checker import InsightContent
-from utxoiq.insights.generator import InsightGenerator, Prompt
+from utxoiq.insights.generator import InsightGenerator, Prompt, TemplateProvider
 from utxoiq.insights.prompting import PROMPT_VERSION
-from utxoiq.insights.providers import LONGEST_WAIT, SERVICES, TRIES, Malformed, Template, provider_of, texts_of
+from utxoiq.insights.providers import LONGEST_WAIT, SERVICES, TRIES, Malformed, provider_of, texts_of
 from utxoiq.insights.slots import slots_of
 from utxoiq.settings import AiSettings
 
@@ -416,7 +416,7 @@ async def test_no_other_provider_is_asked_in_its_place(server: AiServer, name: s
 
 async def test_the_template_is_the_default_and_closes_like_any_other() -> None:
     provider = provider_of(AiSettings(), Measured())
-    assert isinstance(provider, Template)
+    assert isinstance(provider, TemplateProvider)
     assert (await InsightGenerator(provider).generate(signals()["fee_spike"])).provider == "template"
     await provider.close()
 

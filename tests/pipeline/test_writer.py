@@ -11,7 +11,7 @@ import pytest
 from persistence.records import chain, record, run
 from pipeline.simulated import query
 from processors import cases
-from utxoiq.errors import ProviderError, ProviderUnavailable
+from utxoiq.errors import InsightRefused, ProviderError, ProviderUnavailable
 from utxoiq.insights.checker import InsightContent
 from utxoiq.insights.generator import InsightGenerator, Prompt
 from utxoiq.models import Signal
@@ -22,6 +22,7 @@ from utxoiq.persistence.leases import Lease
 from utxoiq.pipeline.error_handler import ErrorHandler
 from utxoiq.pipeline.narrator import Narrator
 from utxoiq.pipeline.writer import Writer
+from utxoiq.settings import AiSettings
 
 GOOD = InsightContent(
     "Fees rose to {feerate_kvb}",
@@ -32,8 +33,8 @@ GOOD = InsightContent(
 )
 LIE = replace(GOOD, headline="Fees fell to {feerate_kvb}")
 PRICED = Budget(usd_in=1.0, usd_out=10.0, most_tokens=1000)
-COST = 0.003
-"""USD of one answer of GOOD's length."""
+COST = 3_000
+"""Millionths of a dollar of one answer of GOOD's length."""
 
 
 class Scripted:
@@ -79,10 +80,10 @@ def lease(store: SqliteStore) -> Lease:
 
 
 def calls(path: Path) -> list[tuple[Any, ...]]:
-    """(provider, outcome, tokens in, USD) of every question, in order."""
+    """(provider, outcome, tokens in, millionths of a dollar) of every question, in order."""
     return run(
         path,
-        "SELECT provider, outcome, tokens_in, cost_usd FROM ai_calls LEFT JOIN ai_results USING (call_id) "
+        "SELECT provider, outcome, tokens_in, cost_microusd FROM ai_calls LEFT JOIN ai_results USING (call_id) "
         "ORDER BY ai_calls.rowid",
     )
 
@@ -146,11 +147,31 @@ async def test_a_question_cut_off_is_counted_and_told(
         run(path, "SELECT call_id FROM ai_calls")[0][0], repeats=False
     )
     (day,) = run(path, "SELECT day FROM ai_calls")[0]
-    assert ai_calls.spent_on(store, day, "scripted") == (1, PRICED.cost(ai_calls.TOKENS_IN, 1000))
+    assert ai_calls.spent_on(store, day, "scripted", 0) == (1, PRICED.cost(ai_calls.TOKENS_IN, 1000))
     assert (await writer_of(store, Scripted(GOOD)).write(signal, lease, "run")).provider == "scripted"
     assert "an earlier question was cut off" in caplog.text
     (row,) = ai_calls.costs(store, 9)
     assert (row["calls"], row["passed"], row["cut_off"], row["tokens_in"]) == (2, 1, 1, 1000)
+
+
+async def test_an_answer_of_unknown_cost(store: SqliteStore, path: Path, lease: Lease) -> None:
+    """A refusal that tells no tokens counts as dear as it was reserved for; without prices the cost is unknown."""
+    priced, unpriced = await spikes(store, 2)
+    refusing = Scripted(InsightRefused(["no"]))
+    assert (await writer_of(store, refusing).write(priced, lease, "run")).provider == "template"
+    assert calls(path) == [("scripted", "refused", None, None)] * 2
+    (row,) = ai_calls.costs(store, 9)
+    assert (row["refused"], row["tokens_in"], row["microusd"]) == (2, 0, 2 * 14_000)
+    await writer_of(store, Scripted(GOOD), Budget()).write(unpriced, lease, "run")
+    assert calls(path)[2] == ("scripted", "passed", 1000, None)
+    assert ai_calls.costs(store, 9)[0]["microusd"] is None
+
+
+def test_a_cap_needs_prices() -> None:
+    """Else it would never be reached."""
+    with pytest.raises(ValueError, match="needs both prices"):
+        AiSettings(usd_a_day=5, usd_per_million_tokens_in=1)
+    assert AiSettings(usd_a_day=5, usd_per_million_tokens_in=1, usd_per_million_tokens_out=2).usd_a_day == 5
 
 
 async def test_a_provider_that_is_away(store: SqliteStore, path: Path) -> None:

@@ -38,6 +38,9 @@ class AIProvider(Protocol):
     async def generate(self, prompt: Prompt) -> InsightContent:
         """Raises InsightRefused where it has nothing to say, ProviderUnavailable for what may pass, ProviderError."""
 
+    async def close(self) -> None:
+        """Let go of connections."""
+
 
 class TemplateProvider:
     """The default: one fixed text a kind of signal. No key, no network, the same words every time."""
@@ -54,6 +57,9 @@ class TemplateProvider:
         explanation = CALIBRATED if prompt.signal.confidence_basis["calibrated"] else UNCALIBRATED
         more = f" {kind.more}" if kind.more and set(names_in(kind.more)) <= set(prompt.slots) else ""
         return InsightContent(kind.headline, kind.summary + more, explanation)
+
+    async def close(self) -> None:
+        """It holds none."""
 
 
 class InsightGenerator:

@@ -13,7 +13,7 @@ import time
 from asyncio import sleep as pause
 from asyncio import timeout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
@@ -74,20 +74,6 @@ SERVICES = {
 }
 
 
-class ClosingProvider(AIProvider, Protocol):
-    """A provider that holds connections."""
-
-    async def close(self) -> None:
-        """Let go of them."""
-
-
-class Template(TemplateProvider):
-    """The template provider, which has nothing to close."""
-
-    async def close(self) -> None:
-        """Nothing."""
-
-
 class ProviderBusy(ProviderUnavailable):
     """A request that may pass later. `wait`: seconds the server asks for, None where it asks for none."""
 
@@ -102,12 +88,12 @@ class Malformed(ValueError):
 
 def provider_of(
     settings: AiSettings, monitoring: MonitoringModule, *, credentials: Credentials | None = None
-) -> ClosingProvider:
+) -> AIProvider:
     """The provider that `settings` name. `credentials`: Google's, by default the application default ones.
 
     Raises ConfigError where something is missing: a key, a project, an address, a model, a package."""
     if settings.provider == "template":
-        return Template()
+        return TemplateProvider()
     name, service = settings.provider, SERVICES[settings.provider]
     if name not in ("vertex_ai", "compatible") and not settings.key.get_secret_value():
         raise ConfigError(NO_KEY.format(name))

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utxoiq.processors.discovery import declared_kinds
+from utxoiq.processors.metadata import HORIZON_BLOCKS
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ WRITTEN: Mapping[str, tuple[tuple[str, Decimal], ...]] = {
 """The units people write a unit in, each with how many of the latter it has."""
 DAYS = (("days", Decimal(1)), ("weeks", Decimal(7)), ("months", Decimal("30.4")), ("years", Decimal("365.25")))
 """Units of an age with their days."""
-HORIZON_BLOCKS = {"next_block": 1, "1h": 6, "24h": 144}
 INTERVAL_PERCENT = 80
 """The forecasts' intervals are meant to hold so often (docs/signals/predictive.md)."""
 PAIRS = (

@@ -181,7 +181,7 @@ CREATE TABLE IF NOT EXISTS ai_calls (
     model TEXT NOT NULL,
     prompt_version TEXT NOT NULL,
     day TEXT NOT NULL,
-    reserved_usd REAL NOT NULL,
+    reserved_microusd INTEGER,
     correlation_id TEXT NOT NULL,
     recorded_at INTEGER NOT NULL
 ) STRICT;
@@ -191,9 +191,9 @@ CREATE INDEX IF NOT EXISTS ai_calls_by_signal ON ai_calls (signal_id);
 CREATE TABLE IF NOT EXISTS ai_results (
     call_id TEXT PRIMARY KEY REFERENCES ai_calls,
     outcome TEXT NOT NULL CHECK (outcome IN ('passed', 'refused', 'failed')),
-    tokens_in INTEGER NOT NULL,
-    tokens_out INTEGER NOT NULL,
-    cost_usd REAL NOT NULL,
+    tokens_in INTEGER,
+    tokens_out INTEGER,
+    cost_microusd INTEGER,
     reasons TEXT NOT NULL CHECK (json_valid(reasons)),
     recorded_at INTEGER NOT NULL
 ) STRICT;

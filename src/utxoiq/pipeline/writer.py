@@ -69,7 +69,7 @@ class Writer:
 
     async def _one(self, signal: Signal, call: Call, rejected: list[str]) -> tuple[Insight | None, list[str]]:
         """One question: the insight, or why its text did not pass."""
-        tokens = (0, 0)
+        tokens: tuple[int, int] | None = None
         try:
             content = await self._generator.draft(signal, rejected)
             tokens = (content.tokens_in, content.tokens_out)
@@ -83,7 +83,9 @@ class Writer:
         await self._settle(call, "passed", tokens, [])
         return insight, []
 
-    async def _settle(self, call: Call, outcome: ai_calls.Outcome, tokens: tuple[int, int], reasons: list[str]) -> None:
+    async def _settle(
+        self, call: Call, outcome: ai_calls.Outcome, tokens: tuple[int, int] | None, reasons: list[str]
+    ) -> None:
         await asyncio.to_thread(ai_calls.settle, self._store, self._budget, call, outcome, tokens, reasons)
 
     def _tell_once(self, what: str) -> None:

@@ -12,6 +12,9 @@ Unit = Literal[
 ]  # fmt: skip
 """`time`: Unix seconds UTC. `share` and `probability`: 0 to 1."""
 
+HORIZON_BLOCKS: Mapping[Literal["next_block", "1h", "24h"], int] = {"next_block": 1, "1h": 6, "24h": 144}
+"""The horizons of forecasts, and how many blocks ahead each is."""
+
 TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(
         ("sat", "sat/kvB", "time", "transactions", "entities", "pools", "inputs", "outputs", "count", "height"), (int,)

@@ -14,7 +14,7 @@ from utxoiq.processors.base import A_MONTH, ProcessingContext, ProcessorConfig, 
 from utxoiq.processors.exchange import EVERY, labels_suffice, net_of_flows
 from utxoiq.processors.liquidity import net_column, pressure
 from utxoiq.processors.mempool import feerate_of
-from utxoiq.processors.metadata import Field, having
+from utxoiq.processors.metadata import HORIZON_BLOCKS, Field, having
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     Whole = NDArray[np.int64]
 
-HORIZON_BLOCKS: Mapping[HorizonName, int] = {"next_block": 1, "1h": 6, "24h": 144}
 FORETOLD = ("prediction_type", "predicted_value", "confidence_interval", "forecast_horizon", "model_version",
             "current_value", "historical_mean", "historical_std")  # fmt: skip
 FLOW = {

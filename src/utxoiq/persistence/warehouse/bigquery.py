@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -215,8 +216,6 @@ class BigQueryWarehouse:
 
     def load(self, table: Table, parquet: bytes, job_id: str) -> None:
         """Append a Parquet file by a load job of this name, and wait for it."""
-        import io  # noqa: PLC0415
-
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET, create_disposition="CREATE_NEVER",
             write_disposition="WRITE_APPEND", labels=LABELS,
