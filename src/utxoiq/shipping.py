@@ -36,7 +36,7 @@ class Shipping:
             raise
         self._shipper = Shipper(self._store, self._warehouse, monitoring, ErrorHandler(monitoring))
         self._leader = Leader(self._store, "ship", holder)
-        if self._store.cursor() is None:
+        if self._store.network is None:  # not a block yet, filled in or followed
             self._restore()
 
     def _restore(self) -> None:

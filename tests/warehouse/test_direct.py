@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from google.cloud import bigquery
 from cli.command import utxoiq
 from helpers.emulator import ABSENT, PROGRAM, Emulator
 from observability.collector import Collector
+from persistence.records import chain, record
 from pipeline.simulated import BLOCKS, STALE, Always, steps, world
 from utxoiq.errors import ConfigError, WarehouseUnavailable
-from utxoiq.models import Connected, Disconnected
+from utxoiq.models import Backfilled, Connected, Disconnected
 from utxoiq.observability import MonitoringModule
 from utxoiq.persistence import SignalPersistenceModule, SqliteStore
 from utxoiq.persistence.warehouse.bigquery import BigQueryWarehouse
@@ -312,6 +314,26 @@ def test_the_command_restores_a_new_store(
     with SqliteStore(tmp_path / "new.db") as new, SqliteStore(path) as old:
         assert new.cursor() == old.cursor()
     assert len(raw(warehouse, "signals")) == before
+
+
+def test_a_store_that_was_filled_in_is_no_new_one(emulator: Emulator, project: str, tmp_path: Path) -> None:
+    """It follows nothing yet, so has no tip: what a backfill put there is shipped, and nothing is laid over it."""
+    old, early = chain().trunk[3], chain().trunk[0]
+    variables = {"UTXOIQ_WAREHOUSE__PROJECT": project, "UTXOIQ_WAREHOUSE__ENDPOINT": emulator.url,
+                 "UTXOIQ_WAREHOUSE__STORAGE_ENDPOINT": emulator.storage}  # fmt: skip
+    for name, data in (("followed", old), ("filled", early)):
+        with SqliteStore(tmp_path / name) as store:
+            if name == "followed":
+                store.connect(record(data))
+            else:
+                store.fill(replace(record(data), cursor=None), Backfilled("work", (), True, 1, 1, 0))
+        ran = utxoiq("ship", "--once", "--db", f"sqlite:///{tmp_path / name}", folder=tmp_path, **variables)
+        assert (ran.code, ran.out) == (0, f"3 rows shipped to {project}\n"), ran.err
+    with SqliteStore(tmp_path / "filled") as store:
+        assert (store.cursor(), store.connected_range()) == (None, (early.height, early.height))
+    warehouse = emulator.warehouse(project)
+    assert {row["block_hash"] for row in raw(warehouse, "blocks")} == {str(old.block_hash), str(early.block_hash)}
+    warehouse.client.close()
 
 
 def test_nothing_is_restored_from_nothing(emulator: Emulator, project: str, store: SqliteStore) -> None:
