@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 from insights.test_checker import signals
-from utxoiq.insights.figures import Figure, figures_in, fits, trace
+from utxoiq.insights.figures import fits, trace
+from utxoiq.insights.numbers import Figure, figures_in
 from utxoiq.insights.quantities import Quantity
 
 

@@ -33,12 +33,14 @@ LEVELS: dict[tuple[str, str], Literal["up", "down", "both"]] = {
     ("miner", "hashrate_concentration"): "up",
     ("miner", "pool_streak"): "up",
     ("mempool", "fee_overpaid"): "up",
-    ("mempool", "payments_resume"): "up",
+    ("mempool", "payments_resume"): "both",
     ("exchange", "net_inflow"): "up",
     ("exchange", "net_outflow"): "up",
     ("whale", "large_transfer"): "up",
     ("whale", "large_consolidation"): "up",
-    ("predictive", "liquidity_inflow"): "up",
+    ("predictive", "liquidity_inflow"): "both",
+    ("treasury", "accumulation"): "up",
+    ("exchange", "large_deposit"): "up",
     ("predictive", "liquidity_outflow"): "both",
 }
 """Which way the measured value lies from the usual one; flows are compared by size."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from utxoiq.insights import claims
-from utxoiq.insights.claims import Reading
-from utxoiq.insights.figures import blank, trace
+from utxoiq.insights.claims import OF_ANY, OF_CONFIDENCE, OF_SIGNAL
+from utxoiq.insights.claims.reading import Reading
+from utxoiq.insights.figures import trace
 from utxoiq.insights.lexicon import NAME, OTHER, allowed_of, pattern
+from utxoiq.insights.moments import blank
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,16 +19,10 @@ if TYPE_CHECKING:
 EXPLANATION = "confidence_explanation"
 """The part that tells how sure a signal is; the others tell what happened."""
 PLAIN = re.compile(r"[A-Za-z0-9 ,.:;!?'’‘“”\"()\[\]%/=~≈±×₿–—‑+<>&#→\u00a0\u202f-]")
-NAMES = re.compile(rf"({NAME}|{OTHER})")
+GENERIC = re.compile(r"^(?:sim|pool|exchange|government of|the|\s)+\b\s*", re.IGNORECASE)
+"""What a name may be told without."""
+NAMES = re.compile(rf"({NAME}|{OTHER}|\b[A-Z]\w+)")
 OWN_NAMES = ("entity_name", "pool_name", "ticker", "entity_id")
-OF_ANY = (
-    claims.figures, claims.units, claims.usual_as_measured, claims.words, claims.certainty, claims.denials,
-    claims.tense,
-)  # fmt: skip
-OF_SIGNAL = (
-    claims.levels, claims.flows, claims.sides, claims.givers_and_takers, claims.opposite, claims.order, claims.doings,
-)  # fmt: skip
-OF_CONFIDENCE = (claims.calibration, claims.sources)
 
 
 def check_prose(texts: Mapping[str, str], signal: Signal) -> list[str]:
@@ -50,14 +45,19 @@ def read(text: str, signal: Signal, *, about_signal: bool) -> tuple[Reading, lis
     allowed = allowed_of(signal)
     masked = mask(text, signal)
     traced, wrong, rest = trace(masked, signal, of_confidence=not about_signal)
-    rest = pattern("left_open").sub(_blank_but_names, rest)
+    for harmless in ("left_open", "harmless"):
+        rest = pattern(harmless).sub(_blank_but_names, rest)
     if allowed.flow == "within":
         rest = pattern("no_sale").sub(blank, rest)
     return Reading(masked, rest, tuple(traced), signal, allowed, about_signal), wrong
 
 
 def _blank_but_names(match: re.Match[str]) -> str:
-    return "".join(part if NAMES.match(part) else " " * len(part) for part in NAMES.split(match[0]))
+    first, *others = re.split(r"(?<=\w)(?=\W)", match[0], maxsplit=1)
+    kept = first if first in (NAME, OTHER) else " " * len(first)
+    return kept + "".join(
+        part if NAMES.match(part) else " " * len(part) for other in others for part in NAMES.split(other)
+    )
 
 
 def mask(text: str, signal: Signal) -> str:
@@ -69,6 +69,7 @@ def mask(text: str, signal: Signal) -> str:
     marks = {str(told[key]): NAME for key in OWN_NAMES if told.get(key)}
     if told.get("counterparty") not in (None, "", "unknown"):
         marks.setdefault(str(told["counterparty"]), OTHER)
+    marks |= {short: mark for name, mark in marks.items() if (short := GENERIC.sub("", name)) != name and short}
     for name in sorted(marks, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", marks[name], text, flags=re.IGNORECASE)
     return text

@@ -52,9 +52,11 @@ PAIRS = (
     ("transactions", "usual_transactions"), ("weight_share", "usual_weight_share"), ("amount", "usual_amount"),
     ("amount", "most_amount"), ("coin_blocks", "usual_coin_blocks"), ("share", "share_before"),
     ("predicted_value", "current_value"), ("transactions", "most_before"), ("feerate_kvb", "relayfee_kvb"),
-    ("minfee_kvb", "relayfee_kvb"), ("subsidy_before", "subsidy"),
+    ("minfee_kvb", "relayfee_kvb"), ("subsidy_before", "subsidy"), ("unclaimed", "entitled"), ("claimed", "entitled"),
 )  # fmt: skip
 """Values that a text may set in relation to each other."""
+REST = (("recent_blocks", "blocks"), ("amount", "largest"))
+"""Values of which a text may tell what the second leaves of the first."""
 
 
 def quantities_of(signal: Signal) -> list[Quantity]:
@@ -67,8 +69,19 @@ def quantities_of(signal: Signal) -> list[Quantity]:
     if signal.signal_type == "predictive":
         found.append(Quantity("interval", "%", Decimal(INTERVAL_PERCENT)))
         found += [one._replace(unit="days") for one in found if one.name == "cases"]
+    found += _composed(signal)
     found.append(Quantity("block", "blocks", Decimal(1)))
     return [*found, *_relations(found)]
+
+
+def _composed(signal: Signal) -> Iterator[Quantity]:
+    """What follows from several values: the first block of a streak, and all that a transaction spent."""
+    told = signal.metadata
+    if told.get("streak") and signal.block_height is not None:
+        yield Quantity("first_height", "height", Decimal(signal.block_height - told["streak"] + 1))
+    if told.get("change") is not None and told.get("moved") is not None:
+        total = Decimal(told["moved"] + told["change"] + told.get("fee", 0))
+        yield from (Quantity("spent", shown, total / divisor) for shown, divisor in WRITTEN["sat"])
 
 
 def units_of(signal: Signal) -> Mapping[str, Unit]:
@@ -132,7 +145,7 @@ def _in_time(name: str, blocks: Decimal) -> Iterator[Quantity]:
 def _shares(name: str, share: Decimal) -> Iterator[Quantity]:
     yield Quantity(name, "%", 100 * share)
     yield Quantity(name, "number", share)
-    if name in ("attributed_share", "unknown_share", "block_attributed_share"):
+    if name in ("attributed_share", "unknown_share", "block_attributed_share", "share", "share_of_fees"):
         yield Quantity(f"{name}_rest", "%", 100 * (1 - share))
     if name == "p_value" and share > 0:
         yield Quantity(name, "in", 1 / share)
@@ -140,12 +153,12 @@ def _shares(name: str, share: Decimal) -> Iterator[Quantity]:
 
 def _relations(found: list[Quantity]) -> Iterator[Quantity]:
     by_name = {(one.name, one.unit): one.value for one in found}
-    for first, second in PAIRS:
+    for first, second in (*PAIRS, *REST):
         for unit in ("sat/vB", "BTC", "blocks", "transactions", "%", "number"):
             a, b = by_name.get((first, unit)), by_name.get((second, unit))
             if a is not None and b is not None:
                 yield Quantity(f"{first}_difference", unit, abs(a - b))
-                yield from _ratios(f"{first}_ratio", a, b)
+                yield from _ratios(f"{first}_ratio", a, b) if (first, second) in PAIRS else ()
 
 
 def _ratios(name: str, a: Decimal, b: Decimal) -> Iterator[Quantity]:

@@ -1,0 +1,72 @@
+"""What goes beyond the data: certainty, completeness, denials, doings, and proofs of a confidence."""
+
+from __future__ import annotations
+
+import re
+
+from utxoiq.insights.claims.reading import CLAUSE_END, Reading, reasons, sentences
+from utxoiq.insights.lexicon import pattern, pattern_of_kind
+
+
+def certainty(reading: Reading) -> list[str]:
+    """Nothing surer, greater or more complete than data can show."""
+    rest, allowed = reading.rest, reading.allowed
+    names = ["overstated", "first", "ever"]
+    names += ["whole_amount"] if allowed.at_least else []
+    names += [] if allowed.extreme or pattern("on_record").search(rest) else ["record"]
+    names += [] if reading.signal.signal_type == "treasury" else ["balance"]
+    found = [one for name in names for one in pattern(name).findall(rest)]
+    wholes = ["all_of"] if reading.signal.metadata.get("unknown_share") == 0 else ["all_of", "all_of_it"]
+    found += [one for name in wholes for one in pattern(name).findall(pattern("nearly_all").sub("", rest))]
+    deniable = ("guarantee", "definit") if pattern("certain_denied").search(rest) else ()
+    found += [one for one in pattern("certain").findall(rest) if not one.lower().startswith(deniable)]
+    return reasons("more than the signal shows", found)
+
+
+def denials(reading: Reading) -> list[str]:
+    """Only what is known not to be is denied."""
+    wrong = [match[0] for match in pattern("denial").finditer(reading.rest) if not _may_deny(match, reading)]
+    return reasons("a denial of something", wrong)
+
+
+def _may_deny(match: re.Match[str], reading: Reading) -> bool:
+    denial = match[0]
+    if pattern("safe_denial").search(reading.rest[max(0, match.start() - 12) : match.end()]):
+        return True
+    if reading.allowed.extreme and pattern("unequalled").search(denial):
+        return True
+    if not reading.about_signal:
+        sentence = next(one for one in sentences(reading.rest) if one[0] <= match.start() < one[1])
+        return not pattern("boasting").search(denial) or bool(
+            pattern("open_outcome").search(reading.rest, sentence[0], sentence[1])
+        )
+    of_kind = pattern_of_kind("safe_of_kind", reading.signal.signal_type, reading.signal.kind)
+    return of_kind is not None and of_kind.match(denial) is not None
+
+
+def doings(reading: Reading) -> list[str]:
+    """Nobody's doings, no cause and no price: no signal holds them."""
+    names = ("doers", "acting", "brought_about", "under_way", "price", "identities", "namesakes")
+    rest = pattern("flowing").sub(" ", reading.rest) if reading.allowed.flow in ("in", "out") else reading.rest
+    found = [one for name in names for one in pattern(name).findall(rest)]
+    return reasons("doings the signal doesn't show", found)
+
+
+def calibration(reading: Reading) -> list[str]:
+    """A confidence that was not calibrated is told as no proof."""
+    if reading.signal.confidence_basis.get("calibrated"):
+        return []
+    claimed = [clause for clause in CLAUSE_END.split(reading.rest) if not pattern("denied").search(clause)]
+    found = [one for clause in claimed for one in pattern("proven").findall(clause)]
+    found += [one for clause in claimed for one in pattern("real_chain").findall(clause)]
+    return reasons("a proof the confidence doesn't have", found)
+
+
+def sources(reading: Reading) -> list[str]:
+    """A confidence comes from what the program counted, and from nobody's word nor from what came later."""
+    by_rule = reading.signal.confidence_basis.get("basis") == "a rule, read off the block"
+    told = pattern("denial").sub(" ", reading.rest)
+    names = ("sources", "unproven", *(("unruly",) if by_rule else ()))
+    return reasons(
+        "a source the confidence doesn't have", (one for name in names for one in pattern(name).findall(told))
+    )

@@ -1,0 +1,74 @@
+"""Directions and flows, held against the kind of the signal."""
+
+from __future__ import annotations
+
+import re
+
+from utxoiq.insights.claims.reading import Reading, reasons
+from utxoiq.insights.lexicon import NAME, OTHER, forms_of, listed, pattern, pattern_of_kind, words_in
+
+
+def levels(reading: Reading) -> list[str]:
+    """No direction but the one the measured value lies in."""
+    rest = reading.rest
+    if reading.signal.kind == "purging":
+        rest = pattern("purged_below").sub(" ", rest)
+    up, down = forms_of(rest, "rising"), forms_of(rest, "falling")
+    up += ["above"] if pattern("told_above").search(rest) else []
+    rest = pattern("chance_below").sub(" ", rest)
+    up += ["higher"] if pattern("told_higher").search(rest) else []
+    down += ["below"] if pattern("told_below").search(rest) and not re.search(r"below\s*$", rest) else []
+    down += ["lower"] if pattern("told_lower").search(rest) else []
+    neither = [word for word in (*up, *down) if word not in ("above", "below")]
+    wrong = {"up": down, "down": up, "both": [], None: neither}[reading.allowed.level]
+    return reasons("a direction the signal doesn't show", wrong)
+
+
+def flows(reading: Reading) -> list[str]:
+    """No flow but the one the signal is about; a net flow may be told by both its sides."""
+    flow, rest = reading.allowed.flow, reading.rest
+    if flow is None:
+        return reasons("a flow the signal is not about", listed("trade").intersection(words_in(rest)))
+    told = pattern("most_of_it").sub(" ", rest)
+    wrong: list[str] = []
+    if flow == "within":
+        told = pattern("denial").sub(" ", told)
+    else:
+        net, opposite_net = ("net_in", "net_out") if flow == "in" else ("net_out", "net_in")
+        told = pattern(net).sub(" ", told)
+        wrong += pattern(opposite_net).findall(told)
+    against = {"in": ("outward",), "out": ("inward",), "within": ("inward", "outward")}[flow]
+    for name in against:
+        wrong += pattern(name).findall(told) + forms_of(told, name)
+    if OTHER in pattern("other_labelled").sub(" ", told) and NAME not in told:
+        wrong.append("its counterparty told in its place")
+    return reasons("a flow the signal doesn't show", wrong)
+
+
+def sides(reading: Reading) -> list[str]:
+    """Its own name is where the flow goes to, or comes from, and its counterparty is on the other side."""
+    if reading.allowed.flow not in ("in", "out"):
+        return []
+    wrong_for_name, wrong_for_other = {"in": ("from_name", "to_other"), "out": ("to_name", "from_other")}[
+        reading.allowed.flow
+    ]
+    net = "net_in" if reading.allowed.flow == "in" else "net_out"
+    told = pattern(net).sub(" ", pattern("labelled_as").sub(NAME, reading.rest))
+    swapped = ["source and destination are swapped"] if pattern(wrong_for_name).search(told) else []
+    misplaced = pattern(wrong_for_other).search(pattern("other_labelled").sub(OTHER, reading.rest))
+    return swapped + (["its counterparty is told on the wrong side"] if misplaced else [])
+
+
+def givers_and_takers(reading: Reading) -> list[str]:
+    """Who is told to have given gave, and who is told to have taken took."""
+    if reading.allowed.flow not in ("in", "out"):
+        return []
+    wrong = {"in": ("name_sent", "other_received"), "out": ("name_received", "other_sent")}[reading.allowed.flow]
+    swapped = any(pattern(name).search(reading.rest) for name in wrong)
+    return ["who gave and who took are swapped"] if swapped else []
+
+
+def opposite(reading: Reading) -> list[str]:
+    """Nothing that turns its kind into the opposite."""
+    against = pattern_of_kind("opposite", reading.signal.signal_type, reading.signal.kind)
+    return reasons("the opposite of what its kind says", against.findall(reading.rest) if against else [])

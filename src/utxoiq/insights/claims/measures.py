@@ -1,0 +1,99 @@
+"""Figures, held against what they are told to be: measured or usual, of one or of all, before or now."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from utxoiq.insights.claims.reading import CLAUSE_END, Reading, reasons, sentences
+from utxoiq.insights.lexicon import pattern
+
+if TYPE_CHECKING:
+    from utxoiq.insights.figures import Traced
+    from utxoiq.insights.quantities import Quantity
+
+
+RELATIONS = ("_ratio", "_difference", "_rest")
+"""How values derived from others are called."""
+
+
+def figures(reading: Reading) -> list[str]:
+    """Every figure is a value of the signal."""
+    strange = (one for one in reading.traced if not one.values or _is_unsaid_rest(one, reading.text))
+    return reasons("a figure the signal doesn't hold", (one.figure.text for one in strange))
+
+
+def _is_unsaid_rest(one: Traced, text: str) -> bool:
+    """Whether it can only be what a share leaves, in a sentence that does not say so."""
+    begin, end = next(span for span in sentences(text) if span[0] <= one.figure.start < span[1])
+    is_rest = all(value.name.endswith("_rest") for value in one.values)
+    return is_rest and not pattern("told_of_rest").search(text, begin, end)
+
+
+def units(reading: Reading) -> list[str]:
+    """A figure has one unit, and is of one thing where it is of all."""
+    each = pattern("of_each_day" if reading.signal.kind == "halving" else "of_each").findall(reading.text)
+    return [
+        *reasons("two units of one figure", pattern("double_unit").findall(reading.text)),
+        *reasons("a sum told as that of each", each),
+    ]
+
+
+def usual_as_measured(reading: Reading) -> list[str]:
+    """A value of the past is told as one of the past, and the measured one as measured."""
+    wrong = []
+    for one in reading.traced:
+        before, after = reading.text[: one.figure.start], reading.text[one.figure.end :]
+        clause = f"{CLAUSE_END.split(before)[-1]} {CLAUSE_END.split(after)[0]}"
+        values = _own(one)
+        told_before = pattern("called_before").search(before) or re.match(r"[^.;,]{0,12}?\bto\b\s*\d", after)
+        if not values:
+            continue
+        if all(value.is_usual for value in values) and not pattern("baseline").search(clause) and not told_before:
+            wrong += reasons("what is usual told as measured", [one.figure.text])
+        compared = values[0].unit in ("sat/vB", "BTC", "transactions", "times")
+        is_measured = compared and not any(value.is_usual for value in values)
+        if is_measured and (pattern("called_usual").search(before[-22:]) or pattern("had_been").search(after)):
+            wrong += reasons("what was measured told as usual", [one.figure.text])
+    return wrong
+
+
+def order(reading: Reading) -> list[str]:
+    """From what to what: the value of before comes first, and it is not the present one."""
+    wrong = []
+    for one in reading.traced:
+        is_present = pattern("called_present").search(reading.text[: one.figure.start])
+        if is_present and _usual_only(one) and one.figure.unit in ("%", "sat/vB", "BTC"):
+            wrong += reasons("what was before told as now", [one.figure.text])
+    for first, second in pairwise(reading.traced):
+        between = reading.text[first.figure.end : second.figure.start]
+        begins = re.search(r"\bfrom\b[^.;]{0,20}$", reading.text[: first.figure.start])
+        goes = begins and len(between) < 60 and re.search(r"\bto\b", between)
+        backwards = _usual_only(second) and not _usual_only(first) and first.values
+        if backwards and (goes or pattern("became").search(between)):
+            wrong += reasons("told from after to before", [f"{first.figure.text} to {second.figure.text}"])
+    return wrong
+
+
+def roles(reading: Reading) -> list[str]:
+    """What is called a fee is one, and so is what is called change."""
+    wrong = []
+    for one in reading.traced:
+        called = [
+            name for name in ("fee", "change") if pattern(f"called_{name}").search(reading.text[: one.figure.start])
+        ]
+        if one.figure.unit in ("BTC", "sat") and any(called) and one.values:
+            named = [value.name for value in one.values if value.name.startswith(called[-1])]
+            wrong += [] if named else [one.figure.text]
+    return reasons("an amount told as another one", wrong)
+
+
+def _own(one: Traced) -> list[Quantity]:
+    """The values a figure may be, without those derived from two."""
+    return [value for value in one.values if not value.name.endswith(RELATIONS)]
+
+
+def _usual_only(one: Traced) -> bool:
+    values = [value for value in _own(one) if value.name != "current_value"]
+    return bool(values) and all(value.is_usual for value in values)
