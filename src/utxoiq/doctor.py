@@ -12,6 +12,8 @@ from utxoiq.chain.hashes import Hash256
 from utxoiq.chain.network import NETWORKS
 from utxoiq.entities.labels import labels_for
 from utxoiq.errors import ConfigError, NodeError, UtxoiqError
+from utxoiq.insights.providers import provider_of
+from utxoiq.observability import MonitoringModule
 from utxoiq.opening import source_of
 from utxoiq.persistence import SqliteStore
 from utxoiq.persistence.sqlite import URL
@@ -57,6 +59,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         source.close()
     yield _disk(settings)
     yield _labels(settings, network)
+    yield _provider(settings)
 
 
 def _node(source: NodeSource, settings: Settings) -> Iterator[Check]:
@@ -167,6 +170,16 @@ def _disk(settings: Settings) -> Check:
     free = shutil.disk_usage(folder).free
     told = f"{free / (1 << 30):,.1f} GiB free at {folder}"
     return Check("disk", "ok", told) if free > LEAST_FREE else Check("disk", "warning", told, "make room")
+
+
+def _provider(settings: Settings) -> Check:
+    """Whether a run could ask the provider set; no question is asked."""
+    ai = settings.ai
+    try:
+        made = provider_of(ai, MonitoringModule(enabled=False))
+    except ConfigError as error:
+        return Check("AI", "failed", str(error), "see docs/insights.md; ai.provider = \"template\" needs nothing")
+    return Check("AI", "ok", made.name if ai.provider == "template" else f"{made.name}, model {made.model}")
 
 
 def _labels(settings: Settings, network: str | None) -> Check:

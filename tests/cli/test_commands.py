@@ -70,6 +70,23 @@ def test_each_is_in_the_readme(command: str) -> None:
     assert f"utxoiq {command}" in (ROOT / "README.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("settings", "state", "found"),
+    [
+        ("", "ok", "template"),
+        ('[ai]\nprovider = "openai"', "failed", "there is no key"),
+        ('[ai]\nprovider = "compatible"\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"', "ok", "compatible, model m"),
+    ],
+)
+def test_the_doctor_looks_at_the_provider(settings: str, state: str, found: str, tmp_path: Path) -> None:
+    """By its settings; no question is asked."""
+    (tmp_path / "utxoiq.toml").write_text(settings)
+    result = CliRunner().invoke(app, ["doctor", "--json", "--config", str(tmp_path / "utxoiq.toml")])
+    (check,) = [row for row in map(json.loads, result.output.splitlines()) if row["name"] == "AI"]
+    assert check["state"] == state
+    assert found in check["found"]
+
+
 def test_facts_of_a_real_block(shared: Path) -> None:
     """One object with Core's names in Core's order first, its hash, height and fees as the index has them."""
     name = "main_0757739_1cabd0ea"

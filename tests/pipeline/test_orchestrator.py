@@ -279,6 +279,21 @@ async def test_signals_without_words_are_kept(
     assert reads.insights(store, 9) == []
 
 
+async def test_a_generator_that_breaks_stops_no_block(
+    orchestrate: Orchestrate, monkeypatch: pytest.MonkeyPatch, store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The signal is kept and waits for a worker."""
+
+    async def broken(self: InsightGenerator, signal: Signal) -> None:
+        raise RuntimeError("out of words")
+
+    monkeypatch.setattr(InsightGenerator, "generate", broken)
+    result = await orchestrate(Always(), insight_generator=InsightGenerator()).process_new_block(chain().trunk[0])
+    assert result.success
+    assert [row["processed"] for row in reads.signals(store, 9)] == [0]
+    assert "out of words" in caplog.text
+
+
 @pytest.mark.parametrize("kind", [Blocks, NeverEnds])
 async def test_one_that_hangs_is_abandoned_until_it_returns(
     orchestrate: Orchestrate, kind: type[Blocks], caplog: pytest.LogCaptureFixture, store: SqliteStore

@@ -232,6 +232,10 @@ class PipelineOrchestrator:
                 )
             except InsightRefused as refusal:
                 log.error("signal %s: %s", signal.signal_id, refusal, extra={"correlation_id": correlation_id})
+            except Exception as error:  # noqa: BLE001 whatever finding words does, the block is committed
+                self.errors.handle_ai_provider_error(
+                    error, provider="narration", signal_id=signal.signal_id, correlation_id=correlation_id
+                )
         return insights
 
 
