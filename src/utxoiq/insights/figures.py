@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from utxoiq.models import Signal
 
 COUNTED = {"blocks", "transactions", "inputs", "outputs", "pools", "entities", "count", "coins", "height"}
-SHARED = {"BTC", "sat", "sat/vB"}
+SHARED = {"BTC", "sat", "sat/vB", "sat/kvB"}
 """Units that one figure of a text may have for another: from 25 to 12.5 BTC."""
 BARE = {"count", "number", "coins", "times", "height"}
 """Units of figures that may stand without one."""
@@ -64,6 +64,8 @@ def fits(figure: Figure, quantity: Quantity, shared: Container[str] = ()) -> boo
 
 def _near(figure: Figure, quantity: Quantity) -> bool:
     said, held = figure.value, quantity.value
+    if figure.bound == "magnitude":
+        return said <= held < 20 * said
     is_whole = held == held.to_integral()
     if quantity.unit == "height" or (is_whole and abs(held) < 100 and figure.bound == "exact"):
         return said == held

@@ -22,7 +22,7 @@ DAY_FIRST = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?({MONTH})(?:
 MONTH_FIRST = re.compile(rf"\b({MONTH})\s+(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b", re.IGNORECASE)
 MONTH_ALONE = re.compile(rf"\b({'|'.join(name.title() for name in MONTHS if name != 'may')})(?:\s+(\d{{4}}))?\b")
 CLOCK = re.compile(r"\b(\d{1,2}):(\d\d)(?::(\d\d))?(?:\s?(?:UTC|Z|GMT))?", re.IGNORECASE)
-ODDS_WITHIN = Decimal("1.1")
+ODDS_WITHIN = Decimal("1.3")
 """How much more likely than "one in so many" the signal may be, as a multiple."""
 
 ODDS = re.compile(

@@ -23,8 +23,8 @@ UNITS = {
     "sat/vB": r"(?:sats?|satoshis?)\s*(?:/|per)\s*(?:vb(?:yte)?s?|virtual\s+bytes?)\b|s/vb\b",
     "sat/kvB": r"(?:sats?|satoshis?)\s*(?:/|per)\s*(?:kvb|kilo-?v(?:irtual\s+)?bytes?)\b",
     "sat": r"sats?\b|satoshis?\b",
-    "%": r"%|percent\b|per\s+cent\b|percentage\s+points?\b|pp\b",
-    "times": r"times\b(?!\s+(?:running|in\s+a\s+row|straight))|x\b|×|-?fold\b",
+    "%": r"%|percent\b|per\s+cent\b|(?:percentage\s+)?points?\b|pp\b",
+    "times": r"(?:of\s+)?times\b(?!\s+(?:running|in\s+a\s+row|straight))|x\b|×|-?fold\b",
     "blocks": rf"{FILLER}{{0,2}}?blocks?\b|in\s+a\s+row\b|consecutive\b|straight\b|times\s+running\b",
     "transactions": rf"{FILLER}{{0,2}}?(?:transactions?|txs?|transfers?|payments?|deposits?|withdrawals?|spends?)\b",
     "inputs": rf"{FILLER}?(?:inputs?|coins?|pieces?|utxos?)\b",
@@ -98,7 +98,7 @@ DIRECT = re.compile(r"[\s-]*(?:(?:full|whole|empty|virtual|recent|past)[\s-]+)?[
 PLAIN_UNITS = ("number", "BTC", "sat/kvB", "sat/vB", "sat", "%", "times", *DURATIONS)
 """Units that stand right behind their number, before any noun that is counted."""
 HALF_OF = re.compile(
-    r"\s+(?:of\s+)?(?:the\s+|a\s+)?(?:block|transactions|its|past|last|previous|earlier)\b|\s*(?:an\s+)?hour",
+    r"\s+(?:of\s+)?(?:the\s+|a\s+)?(?:block|transactions|its|past|last|previous|earlier|comparable|other)\b|\s*(?:an\s+)?hour",
     re.IGNORECASE,
 )
 LASTED = re.compile(r"\b(\d+)\s+(?:minutes?|min)\s+(?:and\s+)?(\d+)\s+(?:seconds?|s)\b", re.IGNORECASE)
@@ -109,6 +109,7 @@ ROUND = re.compile(
     r"\b(?:hundreds|thousands|dozens|scores(?= of)|millions|billions|countless)\b(?! of (?:a|sats))", re.IGNORECASE
 )
 """A number nobody counted."""
+MAGNITUDES = {name: Decimal(10) ** power for name, power in (("hundreds", 2), ("thousands", 3), ("millions", 6))}
 """After `half`: no figure, but a median that is told, or thirty minutes."""
 
 
@@ -123,7 +124,7 @@ class Figure(NamedTuple):
     """Of its last written digit."""
     unit: str | None
     bound: str
-    """`exact`, `about`, `floor` or `ceiling`."""
+    """`exact`, `about`, `floor`, `ceiling` or `magnitude`."""
 
 
 def figures_in(text: str) -> Iterator[Figure]:
@@ -147,7 +148,9 @@ def _in_digits(text: str, match: re.Match[str]) -> Figure:
 
 
 def _uncounted(text: str, match: re.Match[str]) -> Figure:
-    return _figure(text, match.span(), Decimal(-1), Decimal(1))
+    """One of which only the order of magnitude is told."""
+    value = MAGNITUDES.get(match[0].lower(), Decimal(-1))
+    return _figure(text, match.span(), value, Decimal(1))._replace(bound="magnitude")
 
 
 def _composed(text: str, match: re.Match[str]) -> Figure | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXPLANATION = "confidence_explanation"
 """The part that tells how sure a signal is; the others tell what happened."""
 PLAIN = re.compile(r"[A-Za-z0-9 ,.:;!?'’‘“”\"()\[\]%/=~≈±×₿–—‑+<>&#→\u00a0\u202f-]")
+PER_KVB = re.compile(r"(?<=per )1,?000 v(?:irtual )?bytes?\b", re.IGNORECASE)
 GENERIC = re.compile(r"^(?:sim|pool|exchange|government of|the|\s)+\b\s*", re.IGNORECASE)
 """What a name may be told without."""
 NAMES = re.compile(rf"({NAME}|{OTHER}|\b[A-Z]\w+)")
@@ -31,7 +32,7 @@ def check_prose(texts: Mapping[str, str], signal: Signal) -> list[str]:
 
 
 def _check(part: str, text: str, signal: Signal) -> list[str]:
-    strange = sorted(set(PLAIN.sub("", text)))
+    strange = sorted(set(PLAIN.sub("", text.replace("…", "..."))))
     if strange:
         return [f"a character that is no plain English ({', '.join(map(repr, strange))})"]
     about_signal = part != EXPLANATION
@@ -62,6 +63,9 @@ def _blank_but_names(match: re.Match[str]) -> str:
 
 def mask(text: str, signal: Signal) -> str:
     """The text with NAME and OTHER in place of names, and blanks in place of what its confidence is based on."""
+    text = PER_KVB.sub(lambda match: "kvB".ljust(len(match[0])), text)
+    for txid in signal.evidence.get("txids", ()):
+        text = re.sub(rf"\b{txid[:6]}[0-9a-f]*(?:…|\.\.\.)?", blank, text)
     told = signal.metadata
     bases = {str(values["basis"]) for values in (told, signal.confidence_basis) if values.get("basis")}
     for basis in sorted(bases, key=len, reverse=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,6 +45,8 @@ WRITTEN: Mapping[str, tuple[tuple[str, Decimal], ...]] = {
 """The units people write a unit in, each with how many of the latter it has."""
 DAYS = (("days", Decimal(1)), ("weeks", Decimal(7)), ("months", Decimal("30.4")), ("years", Decimal("365.25")))
 """Units of an age with their days."""
+MOST_DAYS = 36_500
+"""Older coins than a century there are none."""
 INTERVAL_PERCENT = 80
 """The forecasts' intervals are meant to hold so often (docs/signals/predictive.md)."""
 PAIRS = (
@@ -77,6 +79,10 @@ def quantities_of(signal: Signal) -> list[Quantity]:
 def _composed(signal: Signal) -> Iterator[Quantity]:
     """What follows from several values: the first block of a streak, and all that a transaction spent."""
     told = signal.metadata
+    if told.get("seen_at") is not None:
+        yield Quantity("seen_before", "seconds", Decimal(abs(signal.created_at - told["seen_at"])))
+    for born in born_days(signal)[:1]:
+        yield Quantity("born_year", "number", Decimal(born.year))
     if told.get("streak") and signal.block_height is not None:
         yield Quantity("first_height", "height", Decimal(signal.block_height - told["streak"] + 1))
     if told.get("change") is not None and told.get("moved") is not None:
@@ -97,10 +103,19 @@ def times_of(signal: Signal) -> list[datetime]:
     return [datetime.fromtimestamp(value, UTC) for value in (signal.created_at, *told)]
 
 
+def born_days(signal: Signal) -> list[date]:
+    """About when coins at rest were made: their age is told in blocks, so the day within a month."""
+    age = signal.metadata.get("age_days")
+    if age is None or age > MOST_DAYS:
+        return []
+    born = datetime.fromtimestamp(signal.created_at, UTC).date() - timedelta(days=age)
+    return [born, born - timedelta(days=30), born + timedelta(days=30)]
+
+
 def days_of(signal: Signal) -> set[date]:
     """The days a text may name."""
     known = signal.metadata.get("holdings_as_of")
-    days = {moment.date() for moment in times_of(signal)}
+    days = {moment.date() for moment in times_of(signal)} | set(born_days(signal))
     try:
         return days | ({date.fromisoformat(known)} if known else set())
     except ValueError:

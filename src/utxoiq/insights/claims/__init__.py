@@ -8,9 +8,9 @@ from utxoiq.insights.claims.measures import figures, order, roles, units, usual_
 from utxoiq.insights.claims.tense import tense
 from utxoiq.insights.claims.wording import words
 
-OF_ANY = (figures, units, usual_as_measured, words, certainty, denials, tense)
+OF_ANY = (figures, units, usual_as_measured, words, certainty, denials)
 """Checks of every part of a text."""
-OF_SIGNAL = (levels, roles, flows, sides, givers_and_takers, opposite, order, doings)
+OF_SIGNAL = (levels, roles, flows, sides, givers_and_takers, opposite, order, doings, tense)
 """Of the parts that tell what happened."""
 OF_CONFIDENCE = (calibration, sources)
 """Of the part that tells how sure that is."""
