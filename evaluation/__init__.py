@@ -1,1 +1,1 @@
-"""What utxoiq claims, measured: `python -m evaluation fees --series DIR [--json]`."""
+"""What utxoiq claims, measured: `python -m evaluation COMMAND` (fees, words, score, calibrate)."""

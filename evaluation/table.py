@@ -1,4 +1,4 @@
-"""The figures of `python -m evaluation fees`, for people."""
+"""The figures of `python -m evaluation fees` and `score`, for people."""
 
 from __future__ import annotations
 
@@ -26,6 +26,21 @@ def show(rows: list[dict[str, Any]]) -> None:
                 if (row["series"], row["horizon"]) == (series, horizon.name):
                     table.add_row(*_cells(row))
             table.add_section()
+    console = Console(markup=False)
+    console.width = max(console.width, WIDTH)
+    console.print(table)
+
+
+def show_scores(rows: list[dict[str, Any]]) -> None:
+    """Print the objects of `score.score` as one table."""
+    shown = ("events", "precision", "recall", "f1", "baseline_f1", "delay_blocks", "cases", "ece", "brier_skill", "mae",
+             "interval_score")  # fmt: skip
+    table = Table(caption="ece and brier_skill over all regimes; mae and interval_score in sat/vB")
+    for title in ("regime", "type", *shown):
+        table.add_column(title, justify="left" if title in ("regime", "type") else "right", no_wrap=True)
+    for row, after in zip(rows, [*rows[1:], None], strict=True):
+        cells = ["" if row.get(name) is None else f"{row[name]:g}" for name in shown]
+        table.add_row(row["regime"], row["type"], *cells, end_section=not after or after["regime"] != row["regime"])
     console = Console(markup=False)
     console.width = max(console.width, WIDTH)
     console.print(table)

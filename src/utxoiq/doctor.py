@@ -178,7 +178,7 @@ def _provider(settings: Settings) -> Check:
     try:
         made = provider_of(ai, MonitoringModule(enabled=False))
     except ConfigError as error:
-        return Check("AI", "failed", str(error), "see docs/insights.md; ai.provider = \"template\" needs nothing")
+        return Check("AI", "failed", str(error), 'see docs/insights.md; ai.provider = "template" needs nothing')
     return Check("AI", "ok", made.name if ai.provider == "template" else f"{made.name}, model {made.model}")
 
 

@@ -36,6 +36,7 @@ class History:
         self.rows = list(rows)
         self._series: dict[Hashable, list[Any]] = {}
         self._columns: dict[Hashable, tuple[int, NDArray[np.int64]]] = {}
+        self._places: dict[Hashable, tuple[int, dict[Any, list[tuple[int, Any]]]]] = {}
         self._lock = Lock()
 
     def append(self, row: Past) -> None:
@@ -64,6 +65,19 @@ class History:
                 kept[filled:stop] = list(map(of, self.rows[filled:stop], *map(repeat, args)))
                 self._columns[of, args] = stop, kept
             return kept[start:stop]
+
+    def places(
+        self, of: Callable[..., Iterable[tuple[Any, T]]], args: tuple[Hashable, ...], stop: int
+    ) -> dict[Any, list[tuple[int, T]]]:
+        """Key -> [(row, value)], oldest first, of the pairs that `of(row, *args)` gives of at least the rows before
+        `stop`. The caller must not change it."""
+        with self._lock:
+            filled, found = self._places.get((of, args), (0, {}))
+            for place in range(filled, stop):
+                for key, value in of(self.rows[place], *args):
+                    found.setdefault(key, []).append((place, value))
+            self._places[of, args] = max(filled, stop), found
+            return found
 
 
 class Window(Sequence[BlockFacts]):
@@ -112,3 +126,8 @@ class Window(Sequence[BlockFacts]):
     def column(self, of: Callable[..., int], *args: Hashable) -> NDArray[np.int64]:
         """The same as an array, which the caller must not change."""
         return self._history.column(of, args, self._start, self._stop)
+
+    def values(self, of: Callable[..., Iterable[tuple[Any, T]]], *args: Hashable) -> Callable[[Any], list[T]]:
+        """A look-up in the (key, value) pairs that `of(row, *args)` gives of each block: of a key, oldest first."""
+        places, start, stop = self._history.places(of, args, self._stop), self._start, self._stop
+        return lambda key: [value for place, value in places.get(key, ()) if start <= place < stop]

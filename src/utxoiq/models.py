@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from uuid import UUID, uuid5
 
 from utxoiq.units import COIN
@@ -297,6 +297,33 @@ class Transfer:
         return max(max(flow.left, flow.arrived, min(flow.spent, flow.received)) for flow in self.entities.values())
 
 
+class Part(NamedTuple):
+    """What a transaction spends of one script, or pays to one."""
+
+    owner: str | None
+    """The entity its label names."""
+    key: str
+    """Of the script (`facts.kinship.script_key`); empty for small outputs that are told as one."""
+    sat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """A transaction of a value worth a second look, whoever is labelled in it. Values in sat."""
+
+    txid: str
+    inputs: int
+    outputs: int
+    value_in: int
+    value_out: int
+    fee: int
+    coinbase_value: int | None
+    is_joint: bool
+    """It looks like a CoinJoin, whoever spends."""
+    spent: list[Part]
+    made: list[Part]
+
+
 OF_TRANSFER = tuple(f.name for f in fields(Transfer) if f.name != "entities")
 
 
@@ -318,6 +345,18 @@ class BlockFlows:
     """Kind of entity -> [arrived, left]: what crossed the border of all entities of the kind together."""
     transfers: list[Transfer]
     """Largest first."""
+    kin: list[list[str]] = field(default_factory=list)
+    """[entity or nothing, keys of unlabelled scripts that were spent together, with its own], see facts/kinship.py."""
+    met: dict[str, list[str]] = field(default_factory=dict)
+    """Entity -> keys of unlabelled scripts that it paid much, or that paid it much."""
+    agreed: dict[str, list[int]] = field(default_factory=dict)
+    """Entity -> [its labelled scripts that were spent with others of its own, those spent among another's]."""
+    singles: list[str] = field(default_factory=list)
+    """Entities of which one transaction brought or took LARGE_COIN and more."""
+    heirs: list[list[str]] = field(default_factory=list)
+    """[key of an unlabelled script that got most of a large transaction, entity or nothing, keys that spent]."""
+    large: list[Large] = field(default_factory=list)
+    """Of this block only: never stored."""
 
     @property
     def share(self) -> float | None:
@@ -326,23 +365,27 @@ class BlockFlows:
 
     def sums(self, most_transfers: int = 0) -> BlockFlows:
         """Without its transfers, but for the largest."""
-        return replace(self, transfers=self.transfers[:most_transfers])
+        return replace(self, transfers=self.transfers[:most_transfers], large=[])
 
     @cached_property
     def digest(self) -> str:
-        """Of all of it."""
+        """Of all of it. Flows without kin have the digest they had before there was any."""
         plain = {**vars(self), "entities": {who: vars(flow) for who, flow in self.entities.items()}}
         transfers = [
             [*(getattr(one, name) for name in OF_TRANSFER), {who: vars(flow) for who, flow in one.entities.items()}]
             for one in self.transfers
         ]
+        del plain["large"]  # block and labels tell it whole
+        for name in ("kin", "met", "agreed", "singles", "heirs"):
+            if not plain[name]:
+                del plain[name]
         return digest({**plain, "transfers": transfers})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Json]) -> BlockFlows:
         """The sums of what `asdict` gave. Raises TypeError for unknown or missing fields."""
         entities = {name: EntityFlow(**flow) for name, flow in values["entities"].items()}
-        return cls(**{**values, "entities": entities, "transfers": []})
+        return cls(**{**values, "entities": entities, "transfers": [], "large": []})
 
 
 @dataclass(frozen=True, slots=True)

@@ -663,7 +663,8 @@ def nameless(flows: BlockFlows) -> Plain:
     """Without the ids that every order gives anew."""
     values = asdict(flows)
     transfers = sorted(json.dumps({**one, "txid": ""}, sort_keys=True) for one in values["transfers"])
-    return {**values, "blockhash": "", "transfers": transfers}
+    large = sorted(json.dumps({**one, "txid": ""}, sort_keys=True) for one in values["large"])
+    return {**values, "blockhash": "", "transfers": transfers, "large": large}
 
 
 @some

@@ -25,7 +25,7 @@ from utxoiq.sources.open import Source, open_source
 
 SEED = 1
 BLOCKS = 230
-"""Enough for both spikes, a record, empty blocks, an overpaid fee and a reorg, and little enough to be quick."""
+"""Enough for a spike, a drop, records, empty blocks, an overpaid fee and a reorg, and little enough to be quick."""
 FORK = BLOCKS * 7 // 10
 """Blocks before the reorg."""
 STALE = 2
@@ -58,7 +58,8 @@ def world(blocks: int = BLOCKS) -> World:
 
 def _row(label: Any) -> dict[str, Any]:
     evidence = {"source": "test", "confidence": "high", "as_of": "2026-01-05", "addresses": label.addresses}
-    return {"id": label.id, "name": label.name, "kind": label.kind, "tags": label.tags, "labels": [evidence]}
+    named = {"id": label.id, "name": label.name, "kind": label.kind, "tags": label.tags, "labels": [evidence]}
+    return {**named, "ticker": label.ticker, "known_holdings": label.known_holdings}
 
 
 async def steps(source: Source) -> list[Connected | Disconnected]:

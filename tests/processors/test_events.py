@@ -22,7 +22,7 @@ from utxoiq.persistence import SignalPersistenceModule, open_store
 from utxoiq.pipeline import PipelineOrchestrator
 from utxoiq.processors import ProcessorConfig
 from utxoiq.processors.discovery import discover
-from utxoiq.processors.moves import MEASURED, WITHIN
+from utxoiq.processors.moves import WITHIN
 from utxoiq.sources.open import open_source
 from utxoiq.units import COIN
 
@@ -187,18 +187,17 @@ def test_net_flows_that_are_told_were_such(folder: Path, truth: dict[str, Transf
         assert net == (one.metadata["amount"] if one.kind == "net_inflow" else -one.metadata["amount"])
 
 
-def test_the_measured_confidences_are_measured_here(folder: Path, truth: dict[str, Transfer]) -> None:
-    """With the labels of a public list, judged by all of them: how often at least half of the amount moved so."""
+def test_what_is_said_with_few_labels_is_mostly_right(folder: Path, truth: dict[str, Transfer]) -> None:
+    """With the labels of a public list and low thresholds, judged by all: at least half of the amount moved so."""
     right, cases = Counter[str](), Counter[str]()
-    said = [one for one in _scan(folder, True, True) if (one.signal_type, one.kind) in WAYS]
-    for one in said:
-        way = WAYS[one.signal_type, one.kind]
-        if way == "arrived" and one.metadata["counterparty"] == "unknown":
-            continue
-        moved = sum(amount(truth[txid], one.subject, way) for txid in one.txids if txid in truth)
-        right[way] += 2 * moved >= one.metadata["amount"]
-        cases[way] += 1
-    assert {way: (right[way], cases[way]) for way in cases} == MEASURED
+    for one in _scan(folder, True, True):
+        way = WAYS.get((one.signal_type, one.kind))
+        if way:
+            moved = sum(amount(truth[txid], one.subject, way) for txid in one.txids if txid in truth)
+            right[way] += 2 * moved >= one.metadata["amount"]
+            cases[way] += 1
+    assert min(cases.values()) > 30
+    assert all(right[way] >= 0.95 * cases[way] for way in cases)
 
 
 def test_thin_labels_rarely_accuse(folder: Path, truth: dict[str, Transfer]) -> None:

@@ -54,6 +54,7 @@ async def test_what_an_accumulation_says() -> None:
         "counterparty": "Borealis",
         "attributed_share": 1.0,
         "unknown_share": 0.0,
+        "inferred_share": 0.0,
         "block_attributed_share": 0.0055,
         "ticker": "STRH",
         "known_holdings": 2000 * COIN,
@@ -86,9 +87,9 @@ async def test_a_change_needs_something_held(holdings: dict[str, Any], change: f
 
 async def test_distribution_counts_what_must_have_left() -> None:
     """Of 500 that did not come back, 480 may be change: 20 are told."""
-    (signal,) = await signals(transfer({"stratum": pays(500, change=0, least=20)}))
+    (signal,) = await signals(transfer({"stratum": pays(500, change=0, least=20)}), confidence_threshold=0)
     assert signal.metadata["amount"] == 20 * COIN
-    assert await kinds(transfer({"stratum": pays(500, change=0, least=9)})) == []
+    assert await kinds(transfer({"stratum": pays(500, change=0, least=9)}), confidence_threshold=0) == []
 
 
 @pytest.mark.parametrize("flow", [gets(50), pays(50), keeps(50)])

@@ -55,7 +55,7 @@ def test_records_are_the_blocks(tmp_path: Path, blocks: list[SimulatedBlock]) ->
 def test_a_full_file_is_followed_by_the_next(
     tmp_path: Path, blocks: list[SimulatedBlock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "FILE_SIZE", 200_000)
+    monkeypatch.setattr(files, "FILE_SIZE", 50_000)
     write_blocks(tmp_path, blocks)
     blk, rev = records(tmp_path, "blk"), records(tmp_path, "rev", 32)
     assert len(blk) > 1

@@ -23,29 +23,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from utxoiq.models import BlockFlows, EntityFlow, Transfer
+from utxoiq.facts.kinship import Rows, look, looks_joint, made_by_coinbases
+from utxoiq.models import LARGE_COIN, BlockFlows, EntityFlow, Transfer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from utxoiq.chain.block import Block, Outputs, Spent
     from utxoiq.entities.labels import LabelSet
+    from utxoiq.facts.kinship import Resolved
     from utxoiq.models import BlockData
 
-COINJOIN_EQUAL = 3
-"""Equal outputs from which a transaction with as many distinct inputs, and little else, looks like a CoinJoin."""
 BATCH_OUTPUTS = 10
 CONSOLIDATION_INPUTS = 5
 UNKNOWN = "unknown"
 INSIDE = ("internal", "consolidation")
-UNKNOWN_WITHOUT_SPENT = [*(f.name for f in fields(BlockFlows) if f.name != "blockhash"), "share_in", "share_out"]
+TOLD = [f.name for f in fields(BlockFlows) if f.name != "large"]
+UNKNOWN_WITHOUT_SPENT = [*TOLD[1:], "share_in", "share_out"]
 
 
 class Sides(NamedTuple):
-    """Of one transaction: entity number -> sat, -1 for nobody's."""
+    """Of one transaction: owner (entity number or id) -> sat; `nobody` for what is of unknown owners."""
 
-    spent: dict[int, int]
-    received: dict[int, int]
+    spent: dict[Any, int]
+    received: dict[Any, int]
+    nobody: int | str
 
 
 def compute_flows(data: BlockData, labels: LabelSet) -> BlockFlows | None:
@@ -61,6 +63,7 @@ def compute_flows(data: BlockData, labels: LabelSet) -> BlockFlows | None:
         np.searchsorted(first_out, np.flatnonzero(makers >= 0), side="right") - 1,
     )
     transfers = [_transfer(block, spent, int(t), spenders, makers, labels) for t in touched.tolist()]
+    seen = look(block, spent, spenders, makers, labels)
     return BlockFlows(
         blockhash=str(block.block_hash),
         labels_version=labels.version,
@@ -72,6 +75,12 @@ def compute_flows(data: BlockData, labels: LabelSet) -> BlockFlows | None:
         between=(between := _between(transfers)),
         kinds=_across(between, labels),
         transfers=sorted(transfers, key=lambda one: (-one.size, one.txid)),
+        singles=_singles(transfers),
+        kin=seen.kin,
+        met=seen.met,
+        agreed=seen.agreed,
+        heirs=seen.heirs,
+        large=seen.large,
     )
 
 
@@ -84,43 +93,57 @@ def _transfer(
 ) -> Transfer:
     ins = range(int(block.tx.first_input[t]), int(block.tx.first_input[t + 1]))
     outs = range(int(block.tx.first_output[t]), int(block.tx.first_output[t + 1]))
-    sides = Sides(_by_owner(spent.outputs, spenders, ins) if t else {}, _by_owner(block.outputs, makers, outs))
+    sides = Sides(_by_owner(spent.outputs, spenders, ins) if t else {}, _by_owner(block.outputs, makers, outs), -1)
     value_in, value_out = int(spent.tx_value_in[t]) if t else 0, int(block.tx.value_out[t])
     fee = value_in - value_out if t else 0
-    pattern = _pattern(block, spent, t, ins, outs, sides)
-    mixed = pattern == "coinjoin" or -1 in sides.spent
-    owners = sorted(sides.spent, key=lambda number: (number < 0, number))
-    shares = dict(zip(owners, in_proportion(fee, [sides.spent[number] for number in owners]), strict=True))
-    change = _largest_unknown(block, outs, makers)
-    alone = t > 0 and not mixed and len(sides.spent) == 1 and pattern not in INSIDE and len(outs) > 1
-    entities = {}
-    for number in sorted({*sides.spent, *sides.received} - {-1}):
-        used, got = sides.spent.get(number, 0), sides.received.get(number, 0)
-        share = shares.get(number, 0)
+    joint = looks_joint(block, spent, Rows(ins, outs))
+    pattern: Any = "coinbase" if t == 0 else pattern_of(sides, len(ins), len(outs), joint)
+    flows = entity_flows(sides, pattern, fee, len(outs), _largest_unknown(block, outs, makers))
+    entities = {labels.numbered(number).id: flow for number, flow in flows.items()}
+    return Transfer(
+        str(block.txid(t)), pattern, len(ins) if t else 0, len(outs), value_in, value_out, fee, entities,
+        made_by_coinbases(spent, ins) if t else 0,
+    )  # fmt: skip
+
+
+def transfer_of(resolved: Resolved) -> Transfer:
+    """A large transaction as owners by labels and kin tell it."""
+    large = resolved.large
+    sides = Sides(
+        {who or "": sat for who, sat in resolved.spent.items()},
+        {who or "": sat for who, sat in resolved.received.items()},
+        "",
+    )
+    pattern = pattern_of(sides, large.inputs, large.outputs, large.is_joint)
+    return Transfer(
+        large.txid, pattern, large.inputs, large.outputs, large.value_in, large.value_out, large.fee,
+        entity_flows(sides, pattern, large.fee, large.outputs, resolved.most_unknown), large.coinbase_value,
+    )  # fmt: skip
+
+
+def entity_flows(sides: Sides, pattern: str, fee: int, outputs: int, change: int) -> dict[Any, EntityFlow]:
+    """What a transaction did to each of its known owners. `change`: its largest output of unknown owner, sat."""
+    mixed = pattern == "coinjoin" or sides.nobody in sides.spent
+    owners = sorted(sides.spent, key=lambda owner: (owner == sides.nobody, owner))
+    shares = dict(zip(owners, in_proportion(fee, [sides.spent[owner] for owner in owners]), strict=True))
+    alone = not mixed and len(sides.spent) == 1 and pattern not in INSIDE and outputs > 1
+    found = {}
+    for owner in sorted({*sides.spent, *sides.received} - {sides.nobody}):
+        used, got, share = sides.spent.get(owner, 0), sides.received.get(owner, 0), shares.get(owner, 0)
         net, pays = got - (used - share), alone and used > 0
         left = max(0, -net)
-        entities[labels.numbered(number).id] = EntityFlow(
+        found[owner] = EntityFlow(
             spent=used, received=got, fee=share, arrived=max(0, net), left=left,
             uncertain=pattern == "coinjoin" or (mixed and used > 0),
             left_least=left if got else max(0, left - change), payments=int(pays), returned=int(pays and got > 0),
         )  # fmt: skip
-    return Transfer(
-        str(block.txid(t)), pattern, len(ins) if t else 0, len(outs), value_in, value_out, fee, entities,
-        _made_by_coinbases(spent, ins) if t else 0,
-    )  # fmt: skip
+    return found
 
 
 def _largest_unknown(block: Block, outs: range, makers: NDArray[np.int32]) -> int:
     rows = slice(outs.start, outs.stop)
     unknown = block.outputs.value[rows][makers[rows] < 0]
     return int(unknown.max()) if len(unknown) else 0
-
-
-def _made_by_coinbases(spent: Spent, ins: range) -> int | None:
-    if spent.is_coinbase is None:
-        return None
-    rows = slice(ins.start, ins.stop)
-    return int(spent.outputs.value[rows][spent.is_coinbase[rows] == 1].sum())
 
 
 def _by_owner(outputs: Outputs, owners: NDArray[np.int32], rows: range) -> dict[int, int]:
@@ -131,20 +154,14 @@ def _by_owner(outputs: Outputs, owners: NDArray[np.int32], rows: range) -> dict[
     return dict(found)
 
 
-def _pattern(block: Block, spent: Spent, t: int, ins: range, outs: range, sides: Sides) -> Any:
-    """What the transaction looks like: coinbase, coinjoin, internal, consolidation, batch or payment."""
-    if t == 0:
-        return "coinbase"
-    values = block.outputs.value[outs.start : outs.stop].tolist()
-    equal = max(Counter(value for value in values if value > 0).values(), default=0)
-    if equal >= COINJOIN_EQUAL and len(values) <= 2 * equal + 1 and len(ins) >= equal:
-        scripts = {spent.outputs.script(row) for row in ins}
-        if len(scripts) >= equal and (len(sides.spent) != 1 or -1 in sides.spent):
-            return "coinjoin"
+def pattern_of(sides: Sides, inputs: int, outputs: int, joint: bool) -> Any:
+    """What a transaction beside the coinbase looks like: coinjoin, internal, consolidation, batch or payment."""
+    if joint and (len(sides.spent) != 1 or sides.nobody in sides.spent):
+        return "coinjoin"
     owners = {*sides.spent, *(owner for owner, value in sides.received.items() if value)}
-    if len(owners) == 1 and -1 not in owners:
-        return "consolidation" if len(ins) >= CONSOLIDATION_INPUTS and len(outs) <= 2 else "internal"
-    return "batch" if len(outs) >= BATCH_OUTPUTS else "payment"
+    if len(owners) == 1 and sides.nobody not in owners:
+        return "consolidation" if inputs >= CONSOLIDATION_INPUTS and outputs <= 2 else "internal"
+    return "batch" if outputs >= BATCH_OUTPUTS else "payment"
 
 
 def in_proportion(whole: int, weights: list[int]) -> list[int]:
@@ -164,6 +181,18 @@ def _sum_up(transfers: list[Transfer]) -> dict[str, EntityFlow]:
             uncertain = {"uncertain_value": max(flow.spent, flow.received)}
             sums[entity].update(uncertain if flow.uncertain else flow.amounts())
     return {entity: EntityFlow.of(total) for entity, total in sorted(sums.items())}
+
+
+def _singles(transfers: list[Transfer]) -> list[str]:
+    """The entities of which one transaction brought or took LARGE_COIN and more."""
+    return sorted(
+        {
+            who
+            for transfer in transfers
+            for who, flow in transfer.entities.items()
+            if not flow.uncertain and max(flow.arrived, flow.left) >= LARGE_COIN and transfer.pattern != "coinbase"
+        }
+    )
 
 
 def _between(transfers: list[Transfer]) -> list[list[Any]]:
@@ -205,7 +234,7 @@ def flow_row(data: BlockData, flows: BlockFlows | None) -> dict[str, Any]:
         return {**row, "blockhash": str(data.block_hash), **dict.fromkeys(UNKNOWN_WITHOUT_SPENT)}
     return {
         **row,
-        **asdict(flows),
+        **{name: value for name, value in asdict(flows.sums(len(flows.transfers))).items() if name in TOLD},
         "share_in": flows.share,
         "share_out": _share(flows.value_out_labelled, flows.value_out),
     }

@@ -124,14 +124,14 @@ KINDS: dict[tuple[str, str], Kind] = {
     ("exchange", "net_inflow"): Kind(
         "{entity_name}: net inflow of {amount}",
         "Over the {flow_blocks} up to block {height}, {amount} net reached addresses of {entity_name}; of {sums_compared} "
-        "earlier sums the largest was {most_amount}, the usual {usual_amount}. As much would come by chance with a "
+        "earlier sums without one large move the largest was {most_amount}, the usual {usual_amount}. As much would come by chance with a "
         "probability of {p_value}, counting that {entities_tested} were tested. Labels cover {block_attributed_share} of "
         "what the block spent.",
     ),
     ("exchange", "net_outflow"): Kind(
         "{entity_name}: net outflow of {amount}",
         "Over the {flow_blocks} up to block {height}, {amount} net left addresses of {entity_name}; of {sums_compared} "
-        "earlier sums the largest was {most_amount}, the usual {usual_amount}. As much would come by chance with a "
+        "earlier sums without one large move the largest was {most_amount}, the usual {usual_amount}. As much would come by chance with a "
         "probability of {p_value}, counting that {entities_tested} were tested. Labels cover {block_attributed_share} of "
         "what the block spent.",
     ),

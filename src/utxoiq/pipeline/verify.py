@@ -13,6 +13,7 @@ from utxoiq.facts.flows import compute_flows
 from utxoiq.history import Past, Window
 from utxoiq.models import FACTS_VERSION, MempoolSnapshot, Signal, canonical_json
 from utxoiq.processors.base import ProcessingContext, ProcessorConfig
+from utxoiq.processors.calibration import packaged
 from utxoiq.processors.discovery import discover
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def _recorded_inputs(signal: Signal, labels: LabelSet) -> tuple[SignalProcessor,
         raise _OtherInputs(f"it rests on facts version {facts_version}, this is {FACTS_VERSION}")
     if recorded["window"].get("other_versions"):
         raise _OtherInputs(f"it rests on blocks recorded under {', '.join(recorded['window']['other_versions'])} too")
+    calibration = recorded.get("calibration", {}).get("version")
+    if calibration not in (None, packaged().version):
+        raise _OtherInputs(f"it was calibrated by version {calibration}, this is {packaged().version}")
     if labels_version != labels.version:
         raise _OtherInputs(f"it rests on labels {labels_version}, these are {labels.version}")
     return processor, size

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from utxoiq.errors import ConfigError
 from utxoiq.history import Past, Window
 from utxoiq.models import BlockFacts, BlockFlows, Signal, SignalType, digest
+from utxoiq.processors.calibration import packaged
 
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
@@ -32,9 +33,11 @@ class ProcessorConfig:
         enabled: bool = True,
         confidence_threshold: float = 0.7,
         time_window: int | None = None,
+        calibration: bool = True,
         **thresholds: float,
     ) -> None:
-        """`time_window`: blocks of the past to compare with, None for the processor's own choice.
+        """`time_window`: blocks of the past to compare with, None for the processor's own choice. `calibration`: use
+        confidences that were measured, where there are such (calibration.py).
 
         Raises ConfigError for a confidence outside 0 to 1 or a window without blocks.
         """
@@ -43,6 +46,7 @@ class ProcessorConfig:
         if time_window is not None and time_window < 1:
             raise ConfigError(f"time_window {time_window}: give a number of blocks, 1 and more")
         self.enabled, self.confidence_threshold, self.time_window = enabled, confidence_threshold, time_window
+        self.calibration = bool(calibration)
         self.thresholds: Mapping[str, float] = thresholds
 
 
@@ -110,6 +114,7 @@ class SignalProcessor(ABC):
         return {
             "confidence_threshold": self.config.confidence_threshold,
             "time_window": self.window_size,
+            **({} if self.config.calibration else {"calibration": False}),
             **self.thresholds,
         }
 
@@ -164,11 +169,17 @@ class SignalProcessor(ABC):
         txids: Sequence[str] = (),
         mempools: Seen | None = None,
     ) -> list[Signal]:
-        """The signal, as a list of one; of none where its confidence is below the threshold. `mempools`: where the
-        signal rests on those of the window and of the block."""
+        """The signal, as a list of one; of none where its confidence, calibrated if it can be, is below the threshold.
+        `mempools`: where the signal rests on those of the window and of the block."""
+        measured = packaged().of(self.model_version, kind, confidence, basis) if self.config.calibration else None
+        if measured is not None:
+            confidence, basis = measured.confidence, measured.basis
         if confidence < self.config.confidence_threshold:
             return []
-        facts = context.facts
+        facts, inputs = context.facts, self.inputs(context, mempools)
+        if measured is not None:
+            inputs["digest"] = digest([inputs["digest"], measured.inputs["version"]])
+            inputs["calibration"] = measured.inputs
         return [
             Signal.derive(
                 signal_type=self.signal_type,
@@ -182,7 +193,7 @@ class SignalProcessor(ABC):
                 evidence={"txids": list(txids), "block_hashes": [facts.blockhash]},
                 created_at=facts.time,
                 model_version=self.model_version,
-                inputs=self.inputs(context, mempools),
+                inputs=inputs,
                 simulated=facts.simulated,
                 correlation_id=context.correlation_id,
             )

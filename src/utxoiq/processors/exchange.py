@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from utxoiq.history import Past
 from utxoiq.processors.base import A_MONTH, ProcessingContext, SignalProcessor
 from utxoiq.processors.metadata import Field, having
-from utxoiq.processors.moves import LEAST_PAYMENTS, LEAST_RETURN, MOVES, moves, return_rate
+from utxoiq.processors.moves import MOVES, labels_suffice, moves
 from utxoiq.processors.statistics import chance_confidence, median, tail_p
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from utxoiq.history import Past, Window
     from utxoiq.models import BlockData, BlockFlows, Signal, SignalType
     from utxoiq.processors.moves import Way
 
@@ -42,7 +42,7 @@ class ExchangeProcessor(SignalProcessor):
     """Unusual net flows per exchange and of all together; large deposits and withdrawals; reshuffles, as such."""
 
     signal_type: ClassVar[SignalType] = "exchange"
-    model_version = "exchange-1"
+    model_version = "exchange-2"
     reads = ()
     reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
@@ -77,26 +77,28 @@ class ExchangeProcessor(SignalProcessor):
     def _net(self, context: ProcessingContext, flows: BlockFlows) -> list[Signal]:
         """Net flows over the last blocks, at the first block in a while at which they are larger than chance explains,
         with all exchanges that were looked at accounted for (Bonferroni)."""
-        here = [who for who in flows.entities if context.entities.entities[who].kind == "exchange"]
-        window = self.window(context)
+        every = {entity.id for entity in context.entities.of_kind("exchange")}
+        here, window, last = sorted(every & {*flows.entities}), self.window(context), Past(context.facts, flows)
         signals: list[Signal] = []
         for who in [*here, EVERY] if here else ():
-            recent = window.last(self._blocks - 1).series(net_of, who, flows.labels_version)
-            now = total([*recent, net_of_flows(flows, who)])
+            whose = frozenset(every if who == EVERY else {who})
+            seen = (small_net_of, who, flows.labels_version, whose)
+            now = total([*window.last(self._blocks - 1).series(*seen), small_net_of(last, *seen[1:])])
             if now is None or abs(now) < self.thresholds["net_btc"] * COIN:
                 continue
-            active = set[str]().union(*set(window.series(touched)))
-            exchanges = active & {entity.id for entity in context.entities.of_kind("exchange")} | set(here)
+            exchanges = set[str]().union(*set(window.series(touched))) & every | set(here)
             if labels_suffice(context, window, exchanges if who == EVERY else {who}):
-                signals += self._excessive(context, flows, who, len(exchanges) + 1)
+                nets = [*window.series(*seen), small_net_of(last, *seen[1:])]
+                signals += self._excessive(context, flows, who, nets, len(exchanges) + 1)
         return signals
 
     @property
     def _blocks(self) -> int:
         return max(1, int(self.thresholds["flow_blocks"]))
 
-    def _excessive(self, context: ProcessingContext, flows: BlockFlows, who: str, tested: int) -> list[Signal]:
-        nets = [*self.window(context).series(net_of, who, flows.labels_version), net_of_flows(flows, who)]
+    def _excessive(
+        self, context: ProcessingContext, flows: BlockFlows, who: str, nets: list[int | None], tested: int
+    ) -> list[Signal]:
         now = self._excess(nets, tested)
         if now is None:
             return []
@@ -151,11 +153,11 @@ def net_of(row: Past, who: str, labels_version: str) -> int | None:
     return None if flows is None or flows.labels_version != labels_version else net_of_flows(flows, who)
 
 
-def labels_suffice(context: ProcessingContext, window: Window, exchanges: set[str]) -> bool:
-    """Whether nearly all change of these exchanges came back to labelled scripts: else net flows are mostly change."""
-    rates = [return_rate(context, window, who) for who in exchanges]
-    returned, payments = sum(rate[0] for rate in rates), sum(rate[1] for rate in rates)
-    return payments >= LEAST_PAYMENTS and returned >= LEAST_RETURN * payments
+def small_net_of(row: Past, who: str, labels_version: str, whose: frozenset[str]) -> int | None:
+    """The same; None also where one transaction moved much of the coins of `whose`: that is told by itself, and would
+    hide what many small ones add up to."""
+    net = net_of(row, who, labels_version)
+    return None if row.flows is None or whose & {*row.flows.singles} else net
 
 
 def touched(row: Past) -> frozenset[str]:

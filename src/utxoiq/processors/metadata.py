@@ -83,6 +83,7 @@ FIELDS: Mapping[str, Field] = {
     "counterparty": Field("text", "who is on the other side of most of it, `unknown` where no label says"),
     "attributed_share": Field("share", "part of the amount whose other side carries a label"),
     "unknown_share": Field("share", "the rest of it: no label knows the other side"),
+    "inferred_share": Field("share", "part of it in scripts known by being spent with labelled ones", optional=True),
     "block_attributed_share": Field("share", "part of what the block spent that carries a label", optional=True),
     "flow_blocks": Field("blocks", "blocks summed up"),
     "sums_compared": Field("count", "earlier sums of as many blocks, none overlapping"),

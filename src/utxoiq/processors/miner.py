@@ -31,9 +31,9 @@ class MinerProcessor(SignalProcessor):
     what pools pass on."""
 
     signal_type: ClassVar[SignalType] = "miner"
-    model_version = "miner-2"
+    model_version = "miner-3"
     reads = ("txs", "pool", "pool_name", "pool_by", "subsidy", "coinbase_unclaimed", "coinbase_value", "weight")
-    reads_flows = "of the block"
+    reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
         "halving": having("subsidy", "subsidy_before"),
         "reward_unclaimed": having("unclaimed", "claimed", "entitled", *POOL),

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from utxoiq.history import Past
+from utxoiq.processors.kin import Kin, Owned, owned
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator
 
     from utxoiq.entities.labels import Entity, LabelSet
     from utxoiq.history import Window
-    from utxoiq.models import BlockFlows, EntityFlow, Transfer
+    from utxoiq.models import BlockFlows, EntityFlow, Large, Transfer
     from utxoiq.processors.base import ProcessingContext
 
 Way = Literal["arrived", "left", "within"]
@@ -24,12 +25,10 @@ WITHIN = ("internal", "consolidation")
 
 
 LEAST_PAYMENTS, LEAST_RETURN = 10, 0.9
-"""An entity's labels are taken to know nearly all of its scripts once at least nine in ten of ten payments and more
-brought change back to a labelled one."""
+"""An entity's net flows are told once at least nine in ten of ten payments and more brought change back to a label."""
 
-MEASURED: Mapping[Way, tuple[int, int]] = {"arrived": (113, 113), "left": (374, 385), "within": (39, 39)}
-"""[right, cases] of such moves on runs/regtest_core31 when only its `disclosed` labels are known, judged by all of them
-(tests/processors/test_events.py)."""
+DISTRUST = 6
+"""Power of the share of labels that agree: few that disagree tell of many wrong ones that nothing shows."""
 GRADES = {"high": 0.9, "medium": 0.75, "low": 0.5}
 
 
@@ -46,17 +45,20 @@ class Moves:
     """Entity id -> sat on the other side."""
     coinbases: int | None = 0
     """Coinbase outputs spent, None where the source does not tell."""
+    inferred: int = 0
+    """Of the amount, what scripts moved that are the entity's by being spent with its own (facts/kinship.py)."""
     txids: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, entity: Entity, each: Iterable[Move]) -> Moves:
         """All of them together."""
         moved = cls(entity)
-        for transfer, amount, others in each:
+        for transfer, amount, others, inferred in each:
             moved.amount += amount
             moved.largest = max(moved.largest, amount)
             moved.attributed += min(amount, sum(others.values()))
             moved.others.update(others)
+            moved.inferred += min(amount, inferred)
             made = transfer.coinbase_value
             moved.coinbases = None if moved.coinbases is None or made is None else moved.coinbases + made
             moved.txids.append(transfer.txid)
@@ -83,12 +85,13 @@ class Moves:
             "counterparty": self.counterparty(labels),
             "attributed_share": attributed,
             "unknown_share": round(1 - attributed, 4),
+            "inferred_share": round(self.inferred / self.amount, 4),
             "block_attributed_share": flows.share,
         }
 
 
 MOVES = ("entity_id", "entity_name", "amount", "largest", "transactions", "counterparty", "attributed_share",
-         "unknown_share", "block_attributed_share")  # fmt: skip
+         "unknown_share", "inferred_share", "block_attributed_share")  # fmt: skip
 """Names of `Moves.metadata`."""
 
 
@@ -99,6 +102,8 @@ class Move(NamedTuple):
     amount: int
     others: dict[str, int]
     """Entity id -> sat on the other side."""
+    inferred: int
+    """Sat of the entity's scripts in it that no label names."""
 
 
 class Judged(NamedTuple):
@@ -121,33 +126,49 @@ def moves(
     """Of each entity of these kinds the transactions of this block that moved `least_btc` and more that way, by entity
     id.
 
-    What comes from unknown owners may be the entity's own, so it counts only where its labels are known to be nearly
-    complete. `graded`: where it paid nobody, so that no change of its own is about, the source's grade of the label
-    decides.
+    What has an unknown other side may be the entity's own: how much of its scripts is known decides how sure it is.
+    `graded`: where it paid nobody, so that no change of its own is about, the source's grade of the label decides.
     """
-    for who, each in sorted(_found(context, kinds, way, least_btc).items()):
-        entity, known = context.entities.entities[who], [move for move in each if move.others]
-        confidence, basis = _measured(way)
-        if way == "arrived" and len(known) < len(each):
-            judged = _completeness(context, window, entity, graded=graded)
-            if judged is None:
-                each = known  # noqa: PLW2901
-            else:
-                confidence, basis = judged
-        if each:
-            yield Judged(Moves.of(entity, each), confidence, basis)
+    kin = Kin(window, context.facts.labels_version)
+    for who, each in sorted(_found(context, window, kin, kinds, way, least_btc).items()):
+        moved = Moves.of(context.entities.entities[who], each)
+        yield Judged(moved, *_judge(context, window, kin, moved, way, graded=graded))
 
 
-def _found(context: ProcessingContext, kinds: Collection[str], way: Way, least_btc: float) -> dict[str, list[Move]]:
+def _found(
+    context: ProcessingContext, window: Window, kin: Kin, kinds: Collection[str], way: Way, least_btc: float
+) -> dict[str, list[Move]]:
     found: dict[str, list[Move]] = defaultdict(list)
-    for transfer in context.flows.transfers if context.flows else ():
+    for transfer, inferred, large in owned(context, kin):
         if transfer.size < least_btc * COIN:
             break  # the largest come first
         for who, flow in transfer.entities.items() if transfer.pattern != "coinbase" else ():
             amount = _amount(transfer, flow, way)
-            if amount >= max(1, least_btc * COIN) and context.entities.entities[who].kind in kinds:
-                found[who].append(Move(transfer, amount, _others(transfer, who, way)))
+            if amount < max(1, least_btc * COIN) or context.entities.entities[who].kind not in kinds:
+                continue
+            if not (large and may_be_its_own(large, kin, who, way)) or labels_suffice(context, window, {who}):
+                found[who].append(Move(transfer, amount, _others(transfer, who, way), inferred.get(who, 0)))
     return found
+
+
+def may_be_its_own(large: Large, kin: Kin, who: str, way: Way) -> bool:
+    """Whether most of what an unlabelled other side gave or got passed through scripts that this entity had to do with
+    before: large payments to and fro are more often an entity's other wallets than its customers."""
+    side = {"arrived": large.spent, "left": large.made}.get(way, [])
+    unknown = [part for part in side if part.owner is None and part.key and kin.owner(part.key) is None]
+    met = sum(part.sat for part in unknown if kin.had_to_do(part.key, who))
+    return 2 * met > sum(part.sat for part in unknown)
+
+
+def stays_perhaps(one: Owned, context: ProcessingContext, window: Window, kin: Kin) -> bool:
+    """Whether an entity of which not nearly all scripts are known gave to, or got from, scripts it had to do with."""
+    ways: tuple[Way, ...] = ("left", "arrived")
+    return one.large is not None and any(
+        _amount(one.transfer, flow, way) and may_be_its_own(one.large, kin, who, way)
+        for who, flow in one.transfer.entities.items()
+        if not labels_suffice(context, window, {who})
+        for way in ways
+    )
 
 
 def _amount(transfer: Transfer, flow: EntityFlow, way: Way) -> int:
@@ -158,15 +179,6 @@ def _amount(transfer: Transfer, flow: EntityFlow, way: Way) -> int:
     return flow.arrived if way == "arrived" else flow.left_least
 
 
-def _measured(way: Way) -> tuple[float, dict[str, Any]]:
-    right, cases = MEASURED[way]
-    return (right + 0.5) / (cases + 1), {
-        "basis": "how often such moves were what they looked like in a test economy with part of its labels",
-        "cases": cases,
-        "calibrated": False,
-    }
-
-
 def return_rate(context: ProcessingContext, window: Window, who: str) -> tuple[int, int]:
     """[payments that brought change back to a labelled script, payments] of an entity over the window and this block:
     how much of its own scripts the labels know."""
@@ -174,6 +186,13 @@ def return_rate(context: ProcessingContext, window: Window, who: str) -> tuple[i
     version = context.facts.labels_version
     returned = sum(window.series(returned_of, who, version)) + returned_of(now, who, version)
     return returned, sum(window.series(payments_of, who, version)) + payments_of(now, who, version)
+
+
+def labels_suffice(context: ProcessingContext, window: Window, entities: set[str]) -> bool:
+    """Whether nearly all change of these came back to labelled scripts."""
+    rates = [return_rate(context, window, who) for who in entities]
+    returned, payments = sum(rate[0] for rate in rates), sum(rate[1] for rate in rates)
+    return payments >= LEAST_PAYMENTS and returned >= LEAST_RETURN * payments
 
 
 def payments_of(row: Past, who: str, labels_version: str) -> int:
@@ -192,21 +211,27 @@ def flow_of(row: Past, who: str, labels_version: str) -> EntityFlow | None:
     return row.flows.entities.get(who) if known and row.flows else None
 
 
-def _completeness(
-    context: ProcessingContext, window: Window, entity: Entity, *, graded: bool
-) -> tuple[float, dict[str, Any]] | None:
-    """The share of the entity's own payments whose change came back to a label: as likely as that, what comes from no
-    label is not its own. None where that is too little, or it paid too rarely to tell."""
+def _judge(
+    context: ProcessingContext, window: Window, kin: Kin, moved: Moves, way: Way, *, graded: bool
+) -> tuple[float, dict[str, Any]]:
+    """How surely the amount crossed the entity's border: what has a known other side, as far as labels of both agree
+    with the company their scripts keep; of the rest, the part of the entity's scripts that is known."""
+    entity = moved.entity
     returned, payments = return_rate(context, window, entity.id)
-    rate = (returned + 0.5) / (payments + 1)
-    if payments >= LEAST_PAYMENTS and rate >= LEAST_RETURN:
-        basis = "the share of its own payments whose change labels know"
-        return rate, {"basis": basis, "cases": payments, "calibrated": False}
-    if graded and not payments:
+    if graded and way == "arrived" and not payments and moved.unknown:
         worst = min((GRADES[label.confidence] for label in entity.labels), default=0.0)
         basis = "the grade its source gives the label, which is no measured frequency"
         return worst, {"basis": basis, "cases": 1, "calibrated": False}
-    return None
+    again, sightings = kin.seen_again(entity.id)
+    by_label, by_kin = (returned + 0.5) / (payments + 1), (again + 0.5) / (sightings + 1)
+    known, quality = by_label + (1 - by_label) * by_kin, kin.quality(entity.id)
+    if way == "within":
+        crossed = 1.0
+    else:
+        named = min((kin.quality(who) for who in moved.others), default=1.0)
+        crossed = (moved.attributed * named**DISTRUST + moved.unknown * known) / moved.amount
+    basis = "how much of its scripts is known, and how well labels agree with the company these keep"
+    return quality**DISTRUST * crossed, {"basis": basis, "cases": max(1, payments + sightings), "calibrated": False}
 
 
 def _others(transfer: Transfer, who: str, way: Way) -> dict[str, int]:

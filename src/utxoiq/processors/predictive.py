@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from utxoiq.history import Past
 from utxoiq.models import Forecast
 from utxoiq.processors.base import A_MONTH, ProcessingContext, ProcessorConfig, Seen, SignalProcessor
-from utxoiq.processors.exchange import EVERY, labels_suffice, net_of_flows
+from utxoiq.processors.exchange import EVERY, net_of_flows
 from utxoiq.processors.liquidity import net_column, pressure
 from utxoiq.processors.mempool import feerate_of
 from utxoiq.processors.metadata import HORIZON_BLOCKS, Field, having
+from utxoiq.processors.moves import labels_suffice
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:

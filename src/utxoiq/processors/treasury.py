@@ -25,7 +25,7 @@ class TreasuryProcessor(SignalProcessor):
     """Accumulation and distribution beside what is known of the holdings; moves within, as such."""
 
     signal_type: ClassVar[SignalType] = "treasury"
-    model_version = "treasury-1"
+    model_version = "treasury-2"
     reads = ()
     reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = dict.fromkeys(

@@ -9,8 +9,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from utxoiq.processors.base import ProcessingContext, SignalProcessor
+from utxoiq.processors.kin import Kin, owned
 from utxoiq.processors.metadata import Field, having
-from utxoiq.processors.moves import WITHIN
+from utxoiq.processors.moves import WITHIN, stays_perhaps
 from utxoiq.processors.statistics import RULE, chance_confidence, median, rank_confidence, tail_p
 from utxoiq.units import COIN
 
@@ -29,9 +30,9 @@ class WhaleProcessor(SignalProcessor):
     balances is not said while there are none."""
 
     signal_type: ClassVar[SignalType] = "whale"
-    model_version = "whale-1"
+    model_version = "whale-2"
     reads = ("large_transfers", "large_coins", "coin_blocks_destroyed")
-    reads_flows = "of the block"
+    reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
         **dict.fromkeys(("large_transfer", "large_consolidation"), having(*TRANSFER)),
         "dormant_coins": having("amount", "coins", "age_blocks", "age_days"),
@@ -63,11 +64,11 @@ class WhaleProcessor(SignalProcessor):
         tops = [top for top in self.window(context).series(largest_transfer) if top is not None]
         if len(tops) < self.minimum_history:
             return []
-        known = {t.txid: t.pattern for t in context.flows.transfers} if context.flows else {}
+        passed_over = self._within(context)
         share = context.flows.share if context.flows else None
         signals: list[Signal] = []
         for one in large:
-            if known.get(one["txid"]) in (*WITHIN, "coinjoin"):
+            if one["txid"] in passed_over:
                 continue
             larger = sum(top >= one["moved"] for top in tops)
             confidence, basis = rank_confidence(len(tops) - larger, len(tops))
@@ -77,6 +78,16 @@ class WhaleProcessor(SignalProcessor):
             kind = "large_consolidation" if self._consolidates(one) else "large_transfer"
             signals += self.signal(context, kind, one["txid"], confidence, basis, metadata, [one["txid"]])
         return signals
+
+    def _within(self, context: ProcessingContext) -> set[str]:
+        """Transactions within one entity, or that may well be, and CoinJoins."""
+        window = self.window(context)
+        kin = Kin(window, context.facts.labels_version)
+        found = {one.txid for one in context.flows.large if one.is_joint} if context.flows else set()
+        for one in owned(context, kin):
+            if one.transfer.pattern in (*WITHIN, "coinjoin") or stays_perhaps(one, context, window, kin):
+                found.add(one.transfer.txid)
+        return found
 
     def _consolidates(self, transfer: dict[str, Any]) -> bool:
         inputs, outputs = self.thresholds["consolidation_inputs"], self.thresholds["consolidation_outputs"]

@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING, Protocol
 
 from utxoiq.chain.hashes import Hash256, double_sha256
 from utxoiq.chain.serialize import Coin
-from utxoiq.simulation.cast import EXCHANGES, POOLS, SOLO
+from utxoiq.simulation.cast import EXCHANGES, HOLDERS, MINERS, SOLO
+from utxoiq.simulation.coinjoin import CoinJoins
 from utxoiq.simulation.crowd import Crowd, make_people
 from utxoiq.simulation.draws import exponential, stream
 from utxoiq.simulation.exchange import Exchange
-from utxoiq.simulation.holders import Mistake, Payouts, Sleepers, Whales
+from utxoiq.simulation.hashrate import Hashrate
+from utxoiq.simulation.holders import Sleepers, Whales
 from utxoiq.simulation.market import Market
-from utxoiq.simulation.mining import Draft, Hashrate, SimulatedBlock, make_coinbase, seal
+from utxoiq.simulation.mining import Draft, SimulatedBlock, make_coinbase, seal
+from utxoiq.simulation.payouts import Mistake, Payouts
 from utxoiq.simulation.pending import Pending, Signed
 from utxoiq.simulation.plan import START_HEIGHT, Event, make_plan
+from utxoiq.simulation.regimes import DEMO, Regime
 from utxoiq.simulation.reorg import stale_branch
+from utxoiq.simulation.treasury import Treasury
+from utxoiq.simulation.truth import Truth
 from utxoiq.simulation.wallets import Owned
 
 if TYPE_CHECKING:
@@ -35,46 +41,58 @@ class Actor(Protocol):
     def act(self, pending: Pending) -> None: ...
 
 
-def simulate(seed: int, blocks: int) -> Iterator[SimulatedBlock]:
+def simulate(seed: int, blocks: int, regime: Regime = DEMO) -> Iterator[SimulatedBlock]:
     """Blocks in arrival order, made as they are asked for: `blocks` of them on the best chain, and the stale ones.
 
-    The same seed and number of blocks give the same bytes on any machine.
+    The same seed, number of blocks and regime give the same bytes on any machine.
     """
-    return Economy(seed).blocks(blocks)
+    return Economy(seed, regime).blocks(blocks)
+
+
+class Server(Actor, Protocol):
+    """One that has customers, or pays bills."""
+
+    def serve(self, crowd: Crowd) -> None: ...
 
 
 class Economy:
-    """One economy. `events` is the truth about it: what unusual things have happened in the run so far."""
+    """One economy. `events` is the truth about it: what has happened in the run so far, whole when the run is over."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, regime: Regime = DEMO) -> None:
+        self.seed, self.regime = seed, regime
         self.events: list[Event] = []
 
     def blocks(self, blocks: int) -> Iterator[SimulatedBlock]:
         """See `simulate`. Each call is a new run from the start, with its own events."""
         self.events = []
-        return _Run(self.seed, blocks, self.events).arrivals()
+        return _Run(self.seed, blocks, self.regime, self.events).arrivals()
 
 
 class _Run:
     """The state of one run."""
 
-    def __init__(self, seed: int, blocks: int, events: list[Event]) -> None:
+    def __init__(self, seed: int, blocks: int, regime: Regime, events: list[Event]) -> None:
         self._rng, self._mining = stream(seed, "actors"), stream(seed, "mining")
-        self._plan = make_plan(seed, blocks)
-        self._events = events
-        self._time = START_TIME
-        self._market = Market(self._plan, stream(seed, "market"))
-        self._hashrate = Hashrate(self._plan, self._mining)
-        self._populate(seed)
+        self._plan, self._time = make_plan(seed, blocks, regime), START_TIME
+        self._truth = Truth(self._plan, events)
+        self._market = Market(self._plan, regime, self._truth, stream(seed, "market"))
+        self._hashrate = Hashrate(self._plan, self._truth, self._mining)
+        self._populate(seed, regime)
 
-    def _populate(self, seed: int) -> None:
-        rng, people = self._rng, make_people(self._rng)
-        exchanges = [Exchange(entity, seed, people, rng) for entity in EXCHANGES]
-        self._payouts = {miner.id: Payouts(miner.locks(seed)[0], people, rng) for miner in (*POOLS, SOLO)}
-        self._crowd = Crowd(people, exchanges, rng)
-        holders = (Whales(exchanges, rng), Sleepers(rng), Mistake(self._plan, people, rng))
-        self._others: tuple[Actor, ...] = (*holders, *exchanges, *self._payouts.values())
+    def _populate(self, seed: int, regime: Regime) -> None:
+        rng, plan = self._rng, self._plan
+        people = make_people(seed, rng)
+        exchanges = [Exchange(entity, seed, plan, rng) for entity in EXCHANGES]
+        holders = [Treasury(entity, seed, plan, exchanges, rng) for entity in HOLDERS]
+        self._crowd = crowd = Crowd(people, exchanges, rng, flows=regime.flows)
+        if regime.flows:
+            servers: tuple[Server, ...] = (*exchanges, *holders)
+            for served in servers:
+                served.serve(crowd)
+        self._payouts = {miner.id: Payouts(miner, seed, plan, crowd, rng) for miner in MINERS}
+        others = (Whales(seed, plan, rng), Sleepers(plan, rng), Mistake(plan, crowd, rng))
+        joins = CoinJoins(regime, people, rng)
+        self._others: tuple[Actor, ...] = (*others, *exchanges, *holders, *self._payouts.values(), joins)
 
     def arrivals(self) -> Iterator[SimulatedBlock]:
         """Every block of the run."""
@@ -87,25 +105,33 @@ class _Run:
                 block, coinbase = self._seal(draft, tip)
                 self._payouts[draft.miner.id].reward(_reward(draft, coinbase))
                 tip = block.block_hash
+                step += 1
+                if step == self._plan.blocks:
+                    self._finish()
                 yield block
-            step += len(drafts)
 
     def _draft(self, step: int) -> Draft:
         """The next block of the best chain, all but sealed."""
         self._time += 1 + int(SPACING * exponential(self._mining))
-        self._events.extend(self._plan.announce(step))
-        pending = Pending(START_HEIGHT + step, self._market.feerate(step), self._rng, self._events)
+        pending = Pending(step, START_HEIGHT + step, self._market.feerate(step), self._rng)
         self._fill(pending, self._market.count(step))
+        pending.settle()
+        self._truth.close_block(pending)
         miner = self._hashrate.finder(step)
-        payout = self._payouts[miner.id].payout
-        return Draft(pending.height, self._time, miner, payout, tuple(pending.transactions))
+        forgotten = self._plan.at("unclaimed", step)
+        draft = Draft(
+            pending.height, self._time, miner, self._payouts[miner.id].payout, tuple(pending.transactions),
+            int(forgotten.size) if forgotten else 0,
+        )  # fmt: skip
+        self._truth.add(*_of_miner(draft))
+        return draft
 
     def _fill(self, pending: Pending, count: int) -> None:
         """About `count` transactions; none at all for 0."""
         for actor in self._others if count else ():
             actor.act(pending)
         for _ in range(2 * count):  # some of the people who are asked have nothing to spend
-            if len(pending.transactions) >= count:
+            if len(pending.deals) >= count:
                 return
             self._crowd.act(pending)
 
@@ -122,9 +148,25 @@ class _Run:
             tip = block.block_hash
             hashes.append(str(tip))
             yield block
-        self._events.append(Event("reorg", winning[-1].height, {"depth": len(hashes), "stale": " ".join(hashes)}))
+        detail: dict[str, int | str] = {"depth": len(hashes), "stale": " ".join(hashes)}
+        self._truth.add(Event(None, "reorg", None, winning[-1].height, 1.0, detail))
+
+    def _finish(self) -> None:
+        self._truth.finish()
+        self._hashrate.finish()
+
+
+def _of_miner(draft: Draft) -> Iterator[Event]:
+    """What only its miner did to a block."""
+    pool = None if draft.miner is SOLO else draft.miner.id
+    if not draft.transactions:
+        yield Event("miner", "empty_block", pool, draft.height, 1.0, {})
+    if draft.unclaimed:
+        detail: dict[str, int | str] = {"unclaimed_sat": draft.unclaimed}
+        yield Event("miner", "reward_unclaimed", pool, draft.height, float(draft.unclaimed), detail)
 
 
 def _reward(draft: Draft, coinbase: Signed) -> Owned:
     value, script = coinbase.tx.outputs[0]
-    return Owned(coinbase.txid, 0, Coin(value, script, draft.height, is_coinbase=True), draft.payout.kind)
+    coin = Coin(value, script, draft.height, is_coinbase=True)
+    return Owned(coinbase.txid, 0, coin, draft.payout.kind, draft.miner)

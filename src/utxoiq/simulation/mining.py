@@ -1,4 +1,4 @@
-"""Who finds a block, and the sealing of it: coinbase, commitments, proof of work."""
+"""The sealing of a block: coinbase, commitments, proof of work."""
 
 from __future__ import annotations
 
@@ -12,22 +12,19 @@ from utxoiq.chain.hashes import NULL_HASH, Hash256, double_sha256
 from utxoiq.chain.hashing import merkle_root
 from utxoiq.chain.network import NETWORKS
 from utxoiq.chain.serialize import FINAL, Tx, TxInput, compact_size, header_bytes, undo_bytes, with_length
-from utxoiq.simulation.cast import POOLS, RISING_POOL, SOLO, Entity
 from utxoiq.simulation.pending import Signed, sign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
+    from utxoiq.simulation.cast import Entity
     from utxoiq.simulation.locks import Lock
-    from utxoiq.simulation.plan import Plan
 
 NETWORK = NETWORKS["simulated"]
 BITS = 0x207FFFFF
 """The easiest target there is: every other hash meets it."""
 VERSION = 0x20000000
-RISE = 3.9
-"""What triples a share of 10 % when the others keep what they have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,40 +49,16 @@ class Draft:
     miner: Entity
     payout: Lock
     transactions: tuple[Signed, ...]
-
-
-class Hashrate:
-    """The miners and what each can hash: slow drift within a fifth of its share, and the planned rise of one."""
-
-    def __init__(self, plan: Plan, rng: Random) -> None:
-        self._plan = plan
-        self._rng = rng
-        self._drift = {miner.id: 1.0 for miner in (*POOLS, SOLO)}
-
-    def finder(self, step: int) -> Entity:
-        """Who finds the block of `step`."""
-        miners = (*POOLS, SOLO)
-        powers = [self._power(miner, step) for miner in miners]
-        draw = self._rng.random() * sum(powers)
-        for miner, power in zip(miners, powers, strict=True):
-            draw -= power
-            if draw < 0:
-                return miner
-        return miners[-1]
-
-    def _power(self, miner: Entity, step: int) -> float:
-        drift = self._drift[miner.id] * (0.99 + 0.02 * self._rng.random())
-        self._drift[miner.id] = drift = min(1.2, max(0.8, drift))
-        risen = miner is RISING_POOL and step >= self._plan.hashrate_shift
-        return miner.share * drift * (RISE if risen else 1)
+    unclaimed: int = 0
+    """Satoshis of the reward that the miner forgets."""
 
 
 def make_coinbase(draft: Draft, rng: Random) -> Signed:
-    """The coinbase of `draft`, claiming the subsidy and every fee, with the witness commitment of BIP 141."""
+    """The coinbase of `draft`, with the witness commitment of BIP 141. It claims subsidy and fees less `unclaimed`."""
     script = with_length(draft.height.to_bytes(3, "little")) + draft.miner.tag.encode() + _extra_nonce(rng)
     reserved = bytes(32)
     root = _root([NULL_HASH, *(signed.wtxid for signed in draft.transactions)])
-    value = NETWORK.subsidy(draft.height) + sum(signed.fee for signed in draft.transactions)
+    value = NETWORK.subsidy(draft.height) + sum(signed.fee for signed in draft.transactions) - draft.unclaimed
     commitment = COMMITMENT_PREFIX + double_sha256(root + reserved)
     txin = TxInput(NULL_HASH, FINAL, script, witness=(reserved,))
     return sign(Tx((txin,), ((value, draft.payout.script), (0, commitment))), ())

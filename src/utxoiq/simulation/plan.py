@@ -1,44 +1,82 @@
-"""What will happen in a run and when, fixed before its first block: the truth that signals can be held against."""
+"""What will happen in a run and when, fixed before its first block. What it came to is written down as it happens."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
 
-from utxoiq.simulation.cast import RISING_POOL
-from utxoiq.simulation.draws import stream
+from utxoiq.simulation.cast import EXCHANGES, HOLDERS, POOLS
+from utxoiq.simulation.draws import log_uniform, spread, stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
+    from utxoiq.simulation.regimes import Regime
+
 START_HEIGHT = 900_000
 STALE_BLOCKS = 2
 """Blocks of the losing branch; the winning one has overtaken it with its third."""
-EMPTY_AFTER = 200
-"""Blocks before the first empty one, so that there is a past to find it unusual against."""
+TAIL = 16
+"""Blocks at the end of a run in which nothing is begun, so that what begins also ends."""
+SIZES = (Fraction(1, 2), Fraction(10))
+"""From half the published threshold to ten times it."""
+WARM_UP = {"net_inflow": 640, "net_outflow": 640}
+"""Blocks before which a kind can't be said, for want of a past: until then other kinds of the subject come."""
+SURGE_BLOCKS = 6
+"""Blocks over which a planned net flow is spread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something unusual that did happen, at `height` of the best chain. Amounts in `detail` are satoshis (`_sat`)."""
+    """Something that did happen, at `height` of the best chain: the truth that signals are held against."""
+
+    signal_type: str | None
+    """The type of the signal that may speak of it; None for what no signal is about."""
+    kind: str
+    entity: str | None
+    """Id of the label entity it is about, `all_exchanges`, or None."""
+    height: int
+    size: float
+    """Relative to the published threshold of its kind (docs/signals); 1 where the kind has none."""
+    detail: dict[str, int | str]
+    """Amounts are satoshis (`_sat`). `blocks`: how long it lasted, where that is more than one block."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it reaches the published threshold."""
+        return self.size >= 1
+
+    @property
+    def is_consequence(self) -> bool:
+        """Whether it only sums up what other events tell of: a signal of it is right, and none is owed."""
+        return "follows_from" in self.detail
+
+
+class Planned(NamedTuple):
+    """Something to be done at a step."""
 
     kind: str
-    height: int
-    detail: dict[str, int | str]
+    size: float
+    """Relative to the published threshold."""
+    length: int
+    """Blocks it takes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Burst:
-    """Steps [start, start + length) at `factor` times the usual."""
+class Timeline:
+    """What happens to one subject: `kinds` in turn, `per_1000` blocks so many, `gap` blocks apart at least."""
 
-    start: int
-    length: int
-    factor: float
-
-    def at(self, step: int) -> float:
-        """The factor at `step`, 1 outside."""
-        return self.factor if self.start <= step < self.start + self.length else 1.0
+    subject: str
+    kinds: tuple[str, ...]
+    per_1000: float
+    gap: int
+    warm_up: int = 20
+    sizes: tuple[Fraction, Fraction] = SIZES
+    length: tuple[int, int] = (1, 1)
+    """Least and most blocks one takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,51 +84,89 @@ class Plan:
     """Steps count the blocks of the best chain from 0 (height 900,000)."""
 
     blocks: int
-    fee_bursts: tuple[Burst, ...]
-    count_burst: Burst
-    hashrate_shift: int
-    overpaid_fee: int
-    fork: int
-    """The first step of the two branches; no reorg where the winning one would not end within the run."""
-    empty: tuple[int, ...]
+    reorg: bool = False
+    planned: dict[str, dict[int, Planned]] = field(default_factory=dict)
+
+    def at(self, subject: str, step: int) -> Planned | None:
+        """What a subject does at `step`, if anything."""
+        return self.planned.get(subject, {}).get(step)
+
+    @property
+    def fork(self) -> int:
+        """The first step of the two branches; no reorg where the winning one would not end within the run."""
+        return self.blocks * 7 // 10
 
     def group(self, step: int) -> int:
         """How many blocks to make before the first is sealed: the winning branch at the fork, else one."""
-        reorg = step == self.fork and step + STALE_BLOCKS < self.blocks
+        reorg = self.reorg and step == self.fork and step + STALE_BLOCKS < self.blocks
         return STALE_BLOCKS + 1 if reorg else 1
 
-    def announce(self, step: int) -> Iterator[Event]:
-        """The planned events that begin at `step`."""
-        height = START_HEIGHT + step
-        for kind, bursts in (("fee_burst", self.fee_bursts), ("tx_count_burst", (self.count_burst,))):
-            for burst in bursts:
-                if burst.start == step:
-                    yield Event(kind, height, {"blocks": burst.length, "percent": round(100 * burst.factor)})
-        if step == self.hashrate_shift:
-            yield Event("hashrate_shift", height, {"pool": RISING_POOL.id})
-        if step in self.empty:
-            yield Event("empty_block", height, {})
 
-
-def make_plan(seed: int, blocks: int) -> Plan:
+def make_plan(seed: int, blocks: int, regime: Regime) -> Plan:
     """The plan of a run of `blocks` blocks; another length is another plan."""
-    rng = stream(seed, "plan")
-    fee_bursts = tuple(
-        Burst(_between(rng, blocks, *span), 6 + rng.randrange(7), 8 + 7 * rng.random()) for span in ((30, 40), (78, 86))
+    plan = Plan(blocks, regime.reorg)
+    for line in timelines(regime):
+        rng = stream(seed, f"plan/{line.subject}")
+        plan.planned[line.subject] = dict(_lay_out(line, blocks, regime, rng))
+    plan.planned["empty"] = _empty_blocks(plan, regime, stream(seed, "plan/empty"))
+    return plan
+
+
+def timelines(regime: Regime) -> Iterator[Timeline]:
+    """All subjects but the empty blocks, which go where nothing else happens."""
+    rate, bursts, moves = regime.event_rate, regime.burst_rate, regime.reshuffle_rate
+    yield Timeline("fees", ("fee_spike", "fee_drop", "fee_spike"), 5.8 * bursts, 160, 80, SIZES, (8, 14))
+    yield Timeline("count", ("tx_count_record",), 4.5 * bursts, 160, 80, (SIZES[0], Fraction(5)))
+    yield Timeline("mistake", ("fee_overpaid",), 5 * bursts, 20)
+    yield Timeline(
+        "shift",
+        ("pool_share_shift",),
+        2.2 * rate,
+        400,
+        300 // regime.crowding,
+        (Fraction(regime.smallest_shift), Fraction(6)),
     )
-    count_burst = Burst(_between(rng, blocks, 58, 66), 1 + rng.randrange(2), 3.0)
-    shift, overpaid = _between(rng, blocks, 45, 55), _between(rng, blocks, 93, 99)
-    plan = Plan(blocks, fee_bursts, count_burst, shift, overpaid, blocks * 7 // 10, ())
-    return replace(plan, empty=_empty_blocks(rng, plan))
+    yield Timeline("streak", ("pool_streak",), 1.4 * rate, 120, 160, (Fraction(3, 5), Fraction(3, 2)))
+    yield Timeline("unclaimed", ("reward_unclaimed",), 3 * rate, 30, 20, (Fraction(1), Fraction(10)))
+    yield Timeline(
+        "whales", ("large_transfer", "own_move", "large_transfer", "large_consolidation"), 15 * rate, 15, 150
+    )
+    yield Timeline("sleepers", ("dormant_coins",), 10 * rate, 20)
+    for pool in POOLS:
+        yield Timeline(pool.id, ("miner_distribution",), 1.4 * rate, 40)
+    for entity in (*EXCHANGES, *HOLDERS):
+        exchange = entity in EXCHANGES
+        kinds = ("large_deposit", "large_withdrawal", "net_inflow", "large_deposit", "large_withdrawal", "net_outflow")
+        if regime.flows:
+            yield Timeline(entity.id, kinds if exchange else ("accumulation", "distribution"), 5.5 * rate, 36)
+        often, sizes = (8 * moves, (Fraction(1), Fraction(30))) if exchange else (3 * moves, SIZES)
+        yield Timeline(f"{entity.id}/reshuffle", ("internal_reshuffle",), often, 16, 10, sizes)
 
 
-def _between(rng: Random, blocks: int, low: int, high: int) -> int:
-    """A step between `low` and `high` per cent of the run."""
-    start = blocks * low // 100
-    return start + rng.randrange(max(1, blocks * high // 100 - start))
+def _lay_out(line: Timeline, blocks: int, regime: Regime, rng: Random) -> Iterator[tuple[int, Planned]]:
+    end = blocks - TAIL
+    count = int(line.per_1000 * max(0, end - line.warm_up) / 1000 + 0.5 + rng.random() * 0.5)
+    steps = spread(rng, line.warm_up, end, max(count, regime.crowding // 2), max(15, line.gap // regime.crowding))
+    kinds: list[str] = []
+    for step in steps:
+        if not any(step >= WARM_UP.get(kind, 0) for kind in kinds):
+            kinds += rng.sample(line.kinds, len(line.kinds))
+        kind = next(kind for kind in kinds if step >= WARM_UP.get(kind, 0))
+        kinds.remove(kind)
+        low, high = line.length
+        yield step, Planned(kind, log_uniform(rng, *line.sizes), low + rng.randrange(high - low + 1))
 
 
-def _empty_blocks(rng: Random, plan: Plan) -> tuple[int, ...]:
-    bursts = (*plan.fee_bursts, plan.count_burst, Burst(plan.fork, STALE_BLOCKS + 1, 2), Burst(plan.overpaid_fee, 1, 2))
-    quiet = [step for step in range(EMPTY_AFTER, plan.blocks) if all(burst.at(step) == 1 for burst in bursts)]
-    return tuple(rng.choice(quiet) for _ in range(1 + rng.randrange(3))) if quiet else ()
+def _empty_blocks(plan: Plan, regime: Regime, rng: Random) -> dict[int, Planned]:
+    """Blocks without payments, where nothing else is planned and with a past against which they are unusual."""
+    busy: set[int] = set(range(plan.fork, plan.fork + STALE_BLOCKS + 1)) if plan.reorg else set()
+    for planned in plan.planned.values():
+        for step, what in planned.items():
+            busy.update(range(step, step + max(what.length, SURGE_BLOCKS if what.kind in WARM_UP else 1)))
+    end, found = plan.blocks - TAIL, defaultdict[int, Planned]()
+    count = max(int(4 * regime.event_rate * (end - 150) / 1000 + 0.5), 2 * (regime.crowding // 2))
+    for wished in spread(rng, 150, end, count, 24 // regime.crowding):
+        free = next((step for step in range(wished, min(end, wished + 20)) if step not in busy), None)
+        if free is not None:
+            found[free] = Planned("empty_block", 1.0, 1)
+    return dict(found)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from utxoiq.chain.serialize import Coin
 from utxoiq.simulation.draws import random_bytes
+from utxoiq.simulation.plan import START_HEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
+    from utxoiq.simulation.cast import Entity
     from utxoiq.simulation.locks import Kind, Lock
 
 DUST = 1000
@@ -25,27 +27,31 @@ class Owned(NamedTuple):
     vout: int
     coin: Coin
     kind: Kind
+    owner: Entity
 
 
 @dataclass(slots=True)
 class Wallet:
-    """The coins of one owner, who makes new addresses of one kind."""
+    """Coins of one owner, who has addresses it uses again (`locks`) or makes new ones of its own kind."""
 
-    kind: Kind
+    owner: Entity
     rng: Random
+    locks: Sequence[Lock] = ()
     coins: list[Owned] = field(default_factory=list)
 
     def fresh(self) -> Target:
         """A script never used before, paying this wallet."""
-        return Target(self.kind.lock(random_bytes(self.rng, 32)), self)
+        return Target(self.owner.script.lock(random_bytes(self.rng, 32)), self.owner, self)
 
-    def endow(self, value: int, height: int, lock: Lock | None = None, *, is_coinbase: bool = False) -> Owned:
-        """Give it a coin of `value` satoshis made at `height`, before the first block of the run."""
-        kind, script = lock or self.fresh().lock
-        coin = Coin(value, script, height, is_coinbase)
-        owned = Owned(random_bytes(self.rng, 32), 0 if is_coinbase else self.rng.randrange(3), coin, kind)
-        self.coins.append(owned)
-        return owned
+    def home(self) -> Target:
+        """One of the addresses it uses again, a fresh one where it has none."""
+        return Target(self.rng.choice(self.locks), self.owner, self) if self.locks else self.fresh()
+
+    def endow(self, value: int, age: int) -> Owned:
+        """A coin of `value` satoshis, not yet in the wallet, made `age` blocks before the first block of the run."""
+        kind, script = self.home().lock
+        coin = Coin(value, script, START_HEIGHT - age)
+        return Owned(random_bytes(self.rng, 32), self.rng.randrange(3), coin, kind, self.owner)
 
     def take(self, count: int) -> list[Owned]:
         """Up to `count` coins, drawn at random, out of the wallet."""
@@ -56,21 +62,31 @@ class Wallet:
             taken.append(self.coins.pop())
         return taken
 
-    def gather(self, value: int) -> list[Owned]:
-        """Coins worth at least `value` satoshis, or none and the wallet as it was."""
+    def fund(self, value: int, age: int = 3_000) -> list[Owned]:
+        """Coins worth `value` satoshis and at most a quarter more, the largest that fit first; else one made for it
+        before the run, at most `age` blocks before its first block."""
         taken: list[Owned] = []
-        while self.coins and worth(taken) < value:
-            taken += self.take(1)
-        if worth(taken) >= value:
-            return taken
-        self.coins += taken
-        return []
+        short = value
+        for owned in sorted(self.coins, key=_size, reverse=True):
+            if short > 0 and 4 * owned.coin.value <= 4 * short + value and owned.coin.value * 20 >= value:
+                taken.append(owned)
+                short -= owned.coin.value
+        if short > 0:
+            return [self.endow(value + value * self.rng.randrange(1, 16) // 100, 1 + self.rng.randrange(age))]
+        gone = {(owned.txid, owned.vout) for owned in taken}
+        self.coins = [owned for owned in self.coins if (owned.txid, owned.vout) not in gone]
+        return taken
+
+
+def _size(owned: Owned) -> tuple[int, bytes, int]:
+    return owned.coin.value, owned.txid, owned.vout
 
 
 class Target(NamedTuple):
-    """Where an output goes; with no wallet, nobody spends it again in this run."""
+    """Where an output goes; with no wallet, nobody spends it again in this run. Nobody owns what carries no money."""
 
     lock: Lock
+    owner: Entity | None = None
     wallet: Wallet | None = None
 
 
