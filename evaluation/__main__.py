@@ -40,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     _add_runs(command)
     command.add_argument("--output", type=Path, default=calibrate.PACKAGED, metavar="FILE", help="the packaged file")
     command.set_defaults(run=_calibrate)
+    command = commands.add_parser("examples", help="one insight of each kind, with its chart")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for README.md and charts")
+    command.set_defaults(run=_examples)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -74,6 +77,12 @@ def _report_writer() -> Callable[[Path, Sequence[Run], Sequence[dict[str, Any]]]
     except ModuleNotFoundError as error:
         raise ConfigError(f"the report needs Matplotlib ({error}): pip install 'utxoiq[charts]'") from error
     return write
+
+
+def _examples(options: argparse.Namespace) -> None:
+    from evaluation import examples  # noqa: PLC0415 - Matplotlib is an extra
+
+    examples.run(options.output)
 
 
 def _calibrate(options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from insights.test_checker import signals
+from processors import cases
 from processors.cases import KINDS as CASES
 from processors.cases import MADE as KINDS_IN_ORDER
 from utxoiq.entities.labels import packaged_labels
@@ -426,3 +427,15 @@ async def test_another_providers_true_words_are_published_under_its_name() -> No
     assert (insight.provider, insight.model) == ("liar", "liar-1")
     assert insight.headline == "Fees at 20 sat/vB"
     assert prose_of(truth.headline) == "Fees at •"
+
+
+@pytest.mark.parametrize(
+    "kind", ["large_deposit", "large_withdrawal", "accumulation", "distribution", "miner_distribution"]
+)
+async def test_what_rests_on_kin_is_told(kind: str) -> None:
+    """The part of the amount in scripts that no label names, in the same two or three sentences."""
+    signal = await cases.signal_of(kind)
+    told = replace(signal, metadata={**signal.metadata, "inferred_share": 0.4})
+    insight = await InsightGenerator().generate(told)
+    assert "; of the amount, 40% is in scripts known only by being spent with labelled ones." in insight.summary
+    assert "no label" not in (await InsightGenerator().generate(signal)).summary

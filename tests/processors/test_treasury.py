@@ -54,7 +54,6 @@ async def test_what_an_accumulation_says() -> None:
         "counterparty": "Borealis",
         "attributed_share": 1.0,
         "unknown_share": 0.0,
-        "inferred_share": 0.0,
         "block_attributed_share": 0.0055,
         "ticker": "STRH",
         "known_holdings": 2000 * COIN,

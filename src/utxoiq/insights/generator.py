@@ -8,9 +8,9 @@ from uuid import uuid5
 
 from utxoiq.errors import InsightRefused
 from utxoiq.insights.checker import InsightContent
-from utxoiq.insights.slots import fill, names_in, slots_of
+from utxoiq.insights.slots import fill, slots_of
 from utxoiq.insights.texts import reasons_against
-from utxoiq.insights.vocabulary import CALIBRATED, KINDS, UNCALIBRATED
+from utxoiq.insights.vocabulary import CALIBRATED, KINDS, UNCALIBRATED, summary_of
 from utxoiq.models import NAMESPACE, Insight, Signal, canonical_json
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ class TemplateProvider:
         if kind is None:
             raise InsightRefused([f"no template for {prompt.signal.signal_type}/{prompt.signal.kind}"])
         explanation = CALIBRATED if prompt.signal.confidence_basis["calibrated"] else UNCALIBRATED
-        more = f" {kind.more}" if kind.more and set(names_in(kind.more)) <= set(prompt.slots) else ""
-        return InsightContent(kind.headline, kind.summary + more, explanation)
+        return InsightContent(kind.headline, summary_of(kind, prompt.slots), explanation)
 
     async def close(self) -> None:
         """It holds none."""

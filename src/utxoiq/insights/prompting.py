@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from utxoiq.errors import InsightRefused
-from utxoiq.insights.slots import clean, names_in
-from utxoiq.insights.vocabulary import CALIBRATED, KINDS, UNCALIBRATED, Kind, contradictions
+from utxoiq.insights.slots import clean
+from utxoiq.insights.vocabulary import CALIBRATED, KINDS, UNCALIBRATED, Kind, contradictions, summary_of
 from utxoiq.processors.discovery import declared_kinds
 
 if TYPE_CHECKING:
@@ -121,9 +121,8 @@ def _direction(signal: Signal, kind: Kind) -> str | None:
 
 
 def _example(signal: Signal, kind: Kind, slots: Mapping[str, str]) -> dict[str, str]:
-    more = f" {kind.more}" if kind.more and set(names_in(kind.more)) <= set(slots) else ""
     explanation = CALIBRATED if signal.confidence_basis["calibrated"] else UNCALIBRATED
-    return {"headline": kind.headline, "summary": kind.summary + more, "confidence_explanation": explanation}
+    return {"headline": kind.headline, "summary": summary_of(kind, slots), "confidence_explanation": explanation}
 
 
 @cache

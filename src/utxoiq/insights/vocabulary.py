@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from utxoiq.insights.slots import names_in
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from utxoiq.models import Signal
 
 
@@ -27,6 +31,8 @@ DOWNWARD = frozenset(
 
 KNOWN = "Labels know the other side of {attributed_share} of it, and {block_attributed_share} of all the block spent."
 """How much is known, in every text on an entity."""
+INFERRED = "; of the amount, {inferred_share} is in scripts known only by being spent with labelled ones."
+"""In place of the summary's last full stop, where that is so."""
 HOLDINGS = "It was last known to hold {known_holdings}, as of {holdings_as_of}: this is {holdings_change} of that."
 
 KINDS: dict[tuple[str, str], Kind] = {
@@ -124,48 +130,48 @@ KINDS: dict[tuple[str, str], Kind] = {
     ("exchange", "net_inflow"): Kind(
         "{entity_name}: net inflow of {amount}",
         "Over the {flow_blocks} up to block {height}, {amount} net reached addresses of {entity_name}; of {sums_compared} "
-        "earlier sums without one large move the largest was {most_amount}, the usual {usual_amount}. As much would come by chance with a "
+        "earlier sums free of large single moves the largest was {most_amount}, the usual {usual_amount}. As much would come by chance with a "
         "probability of {p_value}, counting that {entities_tested} were tested. Labels cover {block_attributed_share} of "
         "what the block spent.",
     ),
     ("exchange", "net_outflow"): Kind(
         "{entity_name}: net outflow of {amount}",
         "Over the {flow_blocks} up to block {height}, {amount} net left addresses of {entity_name}; of {sums_compared} "
-        "earlier sums without one large move the largest was {most_amount}, the usual {usual_amount}. As much would come by chance with a "
+        "earlier sums free of large single moves the largest was {most_amount}, the usual {usual_amount}. As much would come by chance with a "
         "probability of {p_value}, counting that {entities_tested} were tested. Labels cover {block_attributed_share} of "
         "what the block spent.",
     ),
     ("exchange", "large_deposit"): Kind(
         "{amount} arrived at {entity_name}",
-        "In block {height}, {transactions} brought {amount} to addresses labelled {entity_name}, its own coins not "
+        "In block {height}, {transactions} brought {amount} to addresses of {entity_name}, its own coins not "
         "counted; counterparty of most: {counterparty}. " + KNOWN,
     ),
     ("exchange", "large_withdrawal"): Kind(
         "At least {amount} left {entity_name}",
-        "In block {height}, {transactions} took at least {amount} from addresses labelled {entity_name} elsewhere, change "
+        "In block {height}, {transactions} took at least {amount} from addresses of {entity_name} elsewhere, change "
         "not counted; counterparty of most: {counterparty}. " + KNOWN,
     ),
     ("exchange", "internal_reshuffle"): Kind(
         "{entity_name}: {amount} moved within",
-        "In block {height}, {transactions} moved {amount} from addresses labelled {entity_name} to others of its own. "
+        "In block {height}, {transactions} moved {amount} from addresses of {entity_name} to others of its own. "
         "Nothing of it came in or went out, so it is no flow; labels cover {block_attributed_share} of what the block "
         "spent.",
     ),
     ("treasury", "accumulation"): Kind(
         "{entity_name} received {amount}",
-        "In block {height}, {transactions} brought {amount} to addresses labelled {entity_name}, its own coins not "
+        "In block {height}, {transactions} brought {amount} to addresses of {entity_name}, its own coins not "
         "counted; counterparty of most: {counterparty}. " + KNOWN,
         HOLDINGS,
     ),
     ("treasury", "distribution"): Kind(
         "At least {amount} left {entity_name}",
-        "In block {height}, {transactions} took at least {amount} from addresses labelled {entity_name} elsewhere, change "
+        "In block {height}, {transactions} took at least {amount} from addresses of {entity_name} elsewhere, change "
         "not counted; counterparty of most: {counterparty}. " + KNOWN,
         HOLDINGS,
     ),
     ("treasury", "internal_reshuffle"): Kind(
         "{entity_name}: {amount} moved within",
-        "In block {height}, {transactions} moved {amount} from addresses labelled {entity_name} to others of its own. "
+        "In block {height}, {transactions} moved {amount} from addresses of {entity_name} to others of its own. "
         "Nothing of it came in or went out, so it is no flow; labels cover {block_attributed_share} of what the block "
         "spent.",
         HOLDINGS,
@@ -222,6 +228,13 @@ KINDS: dict[tuple[str, str], Kind] = {
 
 CALIBRATED = "Confidence {confidence}, as {basis}; cases: {cases}."
 UNCALIBRATED = "Confidence {confidence}, as {basis}; cases: {cases}. It is not calibrated against outcomes yet."
+
+
+def summary_of(kind: Kind, slots: Collection[str]) -> str:
+    """The template's summary, with what only some signals of the kind can tell."""
+    summary = kind.summary.removesuffix(".") + INFERRED if "inferred_share" in slots else kind.summary
+    more = f" {kind.more}" if kind.more and set(names_in(kind.more)) <= set(slots) else ""
+    return summary + more
 
 
 def contradictions(signal: Signal) -> frozenset[str]:

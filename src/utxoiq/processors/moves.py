@@ -85,7 +85,7 @@ class Moves:
             "counterparty": self.counterparty(labels),
             "attributed_share": attributed,
             "unknown_share": round(1 - attributed, 4),
-            "inferred_share": round(self.inferred / self.amount, 4),
+            **({"inferred_share": round(self.inferred / self.amount, 4)} if self.inferred else {}),
             "block_attributed_share": flows.share,
         }
 

@@ -7,6 +7,9 @@ import re
 from utxoiq.insights.claims.reading import CLAUSE_END, Reading, reasons, sentences
 from utxoiq.insights.lexicon import pattern, pattern_of_kind
 
+RULE = "a rule, read off the block"
+"""The basis of what needs no statistics."""
+
 
 def certainty(reading: Reading) -> list[str]:
     """Nothing surer, greater or more complete than data can show."""
@@ -53,18 +56,20 @@ def doings(reading: Reading) -> list[str]:
 
 
 def calibration(reading: Reading) -> list[str]:
-    """A confidence that was not calibrated is told as no proof."""
-    if reading.signal.confidence_basis.get("calibrated"):
+    """Only what a rule says is proven; what was measured in a simulated economy is calibrated, on no real chain."""
+    basis = reading.signal.confidence_basis
+    if basis.get("basis") == RULE:
         return []
     claimed = [clause for clause in CLAUSE_END.split(reading.rest) if not pattern("denied").search(clause)]
     found = [one for clause in claimed for one in pattern("proven").findall(clause)]
+    found = [one for one in found if not (basis.get("calibrated") and one.lower() == "calibrated")]
     found += [one for clause in claimed for one in pattern("real_chain").findall(clause)]
     return reasons("a proof the confidence doesn't have", found)
 
 
 def sources(reading: Reading) -> list[str]:
     """A confidence comes from what the program counted, and from nobody's word nor from what came later."""
-    by_rule = reading.signal.confidence_basis.get("basis") == "a rule, read off the block"
+    by_rule = reading.signal.confidence_basis.get("basis") == RULE
     told = pattern("denial").sub(" ", reading.rest)
     names = ("sources", "unproven", *(("unruly",) if by_rule else ()))
     return reasons(
