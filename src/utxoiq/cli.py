@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from utxoiq.commands import charts, history, past, services
+from utxoiq.commands import balances, charts, history, past, services
 from utxoiq.commands.options import (
     DEFAULT_DB,
     EVERYTHING,
@@ -51,6 +51,7 @@ config_app = typer.Typer(
     help="Settings: what is in force, whether a file is right, and one to begin with.", no_args_is_help=True
 )
 app.add_typer(config_app, name="config")
+balances.register(app)
 charts.register(app)
 history.register(app)
 past.register(app)

@@ -98,7 +98,7 @@ def tampered(path: Path, tmp_path: Path, column: str, change: Callable[[Any], An
         ("metadata", lambda m: {k: v for k, v in m.items() if k != "fee"}),
         ("evidence", lambda e: {**e, "txids": ["00" * 32]}),
         ("confidence", lambda c: c - 0.000001),
-        ("confidence_basis", lambda b: {**b, "calibrated": True}),
+        ("confidence_basis", lambda b: {**b, "cases": b["cases"] + 1}),
         ("created_at", lambda t: t + 1),
         ("block_height", lambda h: h + 1),
         ("simulated", lambda s: 0),

@@ -24,7 +24,7 @@ from processors.cases import (
 )
 from utxoiq.entities.labels import LabelSet
 from utxoiq.models import BlockFlows, EntityFlow, Transfer
-from utxoiq.processors.moves import DISTRUST, GRADES, MOVES, Judged, moves, return_rate
+from utxoiq.processors.moves import DISTRUST, GRADES, KIN_TRUST, MOVES, Judged, moves, return_rate
 from utxoiq.units import COIN
 
 WORKING = trading(144)
@@ -46,7 +46,7 @@ def found(
 def knowledge(payments: int, returned: int, sightings: int = 0, again: int = 0) -> float:
     """The part of an entity's scripts that is known, by its payments' change and by kin seen again."""
     by_label, by_kin = (returned + 0.5) / (payments + 1), (again + 0.5) / (sightings + 1)
-    return by_label + (1 - by_label) * by_kin
+    return by_label + (1 - by_label) * KIN_TRUST * by_kin
 
 
 def metadata(one: Judged, *transfers: Transfer) -> dict[str, Any]:

@@ -26,7 +26,11 @@ WITHIN = ("internal", "consolidation")
 
 LEAST_PAYMENTS, LEAST_RETURN = 10, 0.9
 """An entity's net flows are told once at least nine in ten of ten payments and more brought change back to a label."""
+SURE_RETURN = 0.98
+"""From which no script is doubted for having had to do with the entity before."""
 
+KIN_TRUST = 0.8
+"""Kin is seen when it is spent, and what a cold wallet holds is spent rarely."""
 DISTRUST = 6
 """Power of the share of labels that agree: few that disagree tell of many wrong ones that nothing shows."""
 GRADES = {"high": 0.9, "medium": 0.75, "low": 0.5}
@@ -146,7 +150,9 @@ def _found(
             amount = _amount(transfer, flow, way)
             if amount < max(1, least_btc * COIN) or context.entities.entities[who].kind not in kinds:
                 continue
-            if not (large and may_be_its_own(large, kin, who, way)) or labels_suffice(context, window, {who}):
+            if not (large and may_be_its_own(large, kin, who, way)) or labels_suffice(
+                context, window, {who}, SURE_RETURN
+            ):
                 found[who].append(Move(transfer, amount, _others(transfer, who, way), inferred.get(who, 0)))
     return found
 
@@ -166,7 +172,7 @@ def stays_perhaps(one: Owned, context: ProcessingContext, window: Window, kin: K
     return one.large is not None and any(
         _amount(one.transfer, flow, way) and may_be_its_own(one.large, kin, who, way)
         for who, flow in one.transfer.entities.items()
-        if not labels_suffice(context, window, {who})
+        if not labels_suffice(context, window, {who}, SURE_RETURN)
         for way in ways
     )
 
@@ -188,11 +194,11 @@ def return_rate(context: ProcessingContext, window: Window, who: str) -> tuple[i
     return returned, sum(window.series(payments_of, who, version)) + payments_of(now, who, version)
 
 
-def labels_suffice(context: ProcessingContext, window: Window, entities: set[str]) -> bool:
-    """Whether nearly all change of these came back to labelled scripts."""
+def labels_suffice(context: ProcessingContext, window: Window, entities: set[str], least: float = LEAST_RETURN) -> bool:
+    """Whether such a part of the change of these came back to labelled scripts."""
     rates = [return_rate(context, window, who) for who in entities]
     returned, payments = sum(rate[0] for rate in rates), sum(rate[1] for rate in rates)
-    return payments >= LEAST_PAYMENTS and returned >= LEAST_RETURN * payments
+    return payments >= LEAST_PAYMENTS and returned >= least * payments
 
 
 def payments_of(row: Past, who: str, labels_version: str) -> int:
@@ -224,7 +230,7 @@ def _judge(
         return worst, {"basis": basis, "cases": 1, "calibrated": False}
     again, sightings = kin.seen_again(entity.id)
     by_label, by_kin = (returned + 0.5) / (payments + 1), (again + 0.5) / (sightings + 1)
-    known, quality = by_label + (1 - by_label) * by_kin, kin.quality(entity.id)
+    known, quality = by_label + (1 - by_label) * KIN_TRUST * by_kin, kin.quality(entity.id)
     if way == "within":
         crossed = 1.0
     else:
