@@ -39,7 +39,7 @@ EXAMPLE = """
 
 *{confidence_explanation}*
 
-`{signal_type}.{kind}`, block {block_height:,}, {time}, confidence {confidence:.1%}
+`{signal_type}.{kind}`, block {block_height:,}, {time}
 
 ![{headline}]({chart})
 """
