@@ -20,7 +20,7 @@ from processors import cases
 from utxoiq.models import Signal
 from utxoiq.persistence import SqliteStore
 
-SIGNALS = int(os.environ.get("UTXOIQ_NARRATED_SIGNALS", "100"))
+SIGNALS = int(os.environ.get("UTXOIQ_NARRATED_SIGNALS", "40"))
 BLOCKS = 20
 ANSWER_SECONDS = 0.03
 
@@ -51,6 +51,12 @@ async def waiting(path: Path) -> list[Signal]:
     return found
 
 
+def told(folder: Path) -> int:
+    """How many insights there are."""
+    rows: list[dict[str, int]] = query(folder / "store.db", "SELECT count(*) AS n FROM insights")
+    return rows[0]["n"]
+
+
 def test_killed_at_random(server: AiServer, tmp_path: Path) -> None:
     """Exactly one insight each, by the provider; a kill costs at most one question asked once more, and it is told."""
     expected = Counter(signal.signal_id for signal in asyncio.run(waiting(tmp_path / "store.db")))
@@ -60,10 +66,11 @@ def test_killed_at_random(server: AiServer, tmp_path: Path) -> None:
         "UTXOIQ_AI__MODEL": "scripted",
     }  # fmt: skip
     try:
-        while query(tmp_path / "store.db", "SELECT 1 FROM current_signals WHERE NOT processed LIMIT 1"):
+        while (before := told(tmp_path)) < SIGNALS:
             pair = [one for one in pair if one.process.poll() is None]
             pair += [Running(tmp_path, command="narrate", **variables) for _ in range(2 - len(pair))]
-            time.sleep(random.uniform(0.2, 1.5))
+            pair[0].until(lambda before=before: told(tmp_path) > before, every=0.01)  # a start may take long
+            time.sleep(random.uniform(0.0, 0.4))
             pair[random.randrange(2)].kill()
             kills += 1
     finally:
