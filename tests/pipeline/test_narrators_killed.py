@@ -21,7 +21,6 @@ from utxoiq.models import Signal
 from utxoiq.persistence import SqliteStore
 
 SIGNALS = int(os.environ.get("UTXOIQ_NARRATED_SIGNALS", "40"))
-BLOCKS = 20
 ANSWER_SECONDS = 0.03
 
 
@@ -39,13 +38,13 @@ def server() -> Iterator[AiServer]:
 
 
 async def waiting(path: Path) -> list[Signal]:
-    """Fee spikes that nobody narrated, so many in each of the first blocks of the chain."""
+    """Fee spikes that nobody narrated, dealt out to the blocks of the chain."""
     made, found = await cases.signal_of("fee_spike"), []
     values = {name: value for name, value in made.content().items() if name not in ("signal_id", "subject")}
     with SqliteStore(path) as store:
-        for data in chain().trunk[:BLOCKS]:
+        for place, data in enumerate(trunk := chain().trunk):
             at = {"block_hash": str(data.block_hash), "block_height": data.height}
-            several = [Signal.derive(**{**values, **at, "subject": f"s{n}"}) for n in range(SIGNALS // BLOCKS)]
+            several = [Signal.derive(**{**values, **at, "subject": f"s{n}"}) for n in range(place, SIGNALS, len(trunk))]
             store.connect(record(data, several))
             found += several
     return found
@@ -60,6 +59,7 @@ def told(folder: Path) -> int:
 def test_killed_at_random(server: AiServer, tmp_path: Path) -> None:
     """Exactly one insight each, by the provider; a kill costs at most one question asked once more, and it is told."""
     expected = Counter(signal.signal_id for signal in asyncio.run(waiting(tmp_path / "store.db")))
+    assert expected.total() == SIGNALS
     random, kills, pair = Random(7), 0, list[Running]()
     variables = {
         "UTXOIQ_AI__PROVIDER": "compatible", "UTXOIQ_AI__BASE_URL": server.address("compatible"),
