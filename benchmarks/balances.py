@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.labels import memory
+from benchmarks.told import tell
 from utxoiq.balances.coins import HEADER, MAGIC, VERSION
 from utxoiq.balances.importing import import_snapshot
 from utxoiq.balances.ledger import Ledger
@@ -386,13 +387,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     result["ratio_to_dict"] = result["settled_median_ms"] / result["dict_median_ms"]
-    for name, value in result.items():
-        result[name] = round(value, 3) if isinstance(value, float) else value
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        for name, value in result.items():
-            print(f"{name:>20} {value:>16,}")
+    tell(result, as_json=arguments.json)
 
 
 if __name__ == "__main__":

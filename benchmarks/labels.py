@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.stream import stream
+from benchmarks.told import tell
 from utxoiq.chain.address import BECH32, BECH32_CHECK, FEEDBACK, address_of
 from utxoiq.chain.block import Outputs, decode_block
 from utxoiq.chain.network import NETWORKS
@@ -164,13 +165,7 @@ def main() -> None:
             raise SystemExit("too small a file to be compiled: give more --scripts")
         steps = in_process("compile", path, folder) | in_process("match", path, folder)
         result = {"file_MB": path.stat().st_size / 1e6, **steps}
-    for name, value in result.items():
-        result[name] = round(value, 3) if isinstance(value, float) else value
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        for name, value in result.items():
-            print(f"{name:>26} {value:>14,}")
+    tell(result, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,8 @@ def test_who_met_whom_is_remembered_from_ten_bitcoin() -> None:
     assert paid.met == {"a": [KEY["x"]]}
     assert seen(([(30 * COIN, X)], [(30 * COIN, A)])).met == {"a": [KEY["x"]]}
     assert seen(([(30 * COIN, A)], [(30 * COIN, B)])).met == {}
+    mixed = [(50 * COIN, A), (50 * COIN, X), (50 * COIN, Y)]
+    assert seen((mixed, [(50 * COIN, one) for one in (Z, W, C)])).met == {}  # a CoinJoin
 
 
 def test_the_heir_got_more_than_half() -> None:

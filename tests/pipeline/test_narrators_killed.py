@@ -83,4 +83,4 @@ def test_killed_at_random(server: AiServer, tmp_path: Path) -> None:
     assert 0 <= asked - len(server.asked) <= kills  # counted before it is asked
     assert len(expected) <= asked <= len(expected) + kills
     again = sum(log.read_text().count("is asked about again") for log in tmp_path.glob("log*"))
-    assert again == asked - len(expected)
+    assert asked - len(expected) - kills <= again <= asked - len(expected)  # a kill may come before the word of it

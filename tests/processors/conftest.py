@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from utxoiq.processors import base
-from utxoiq.processors.calibration import Calibration
+from helpers.calibration import uncalibrated
 
 
 @pytest.fixture(autouse=True)
-def uncalibrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Confidences are those of the formulas in docs/signals."""
-    monkeypatch.setattr(base, "packaged", lambda: Calibration("none", {}))
+def by_formulas() -> Iterator[None]:
+    """Nothing is calibrated."""
+    with uncalibrated():
+        yield

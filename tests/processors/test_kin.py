@@ -11,7 +11,7 @@ import pytest
 from processors.cases import LABELS, at, context, flows, past
 from utxoiq.history import Past, Window
 from utxoiq.models import Large, Part
-from utxoiq.processors.kin import LATEST_SIGHTINGS, Kin, owned
+from utxoiq.processors.kin import LATEST_SIGHTINGS, Ground, Kin
 from utxoiq.processors.moves import moves
 from utxoiq.units import COIN
 
@@ -94,7 +94,7 @@ def found(way: Any, one: Large, *shown: dict[str, Any]) -> list[tuple[str, int, 
     seen = context(past(len(shown)), now, flows=[row.flows for row in window(*shown).rows] + [
         replace(flows(now), large=[one])
     ])  # fmt: skip
-    each = moves(seen, seen.window, ("exchange",), way, 100)
+    each = moves(Ground.of(seen, seen.window), ("exchange",), way, 100)
     return [(judged.moved.entity.id, judged.moved.amount, judged.moved.inferred) for judged in each]
 
 
@@ -127,5 +127,5 @@ def test_the_largest_come_first() -> None:
     now = at(0)
     each = [large([Part("borealis", "b", n * COIN)], [Part(None, "x", n * COIN)], f"{n:064x}") for n in (20, 40, 30)]
     seen = context((), now, flows=[replace(flows(now), large=each)])
-    sizes = [one.transfer.size for one in owned(seen, Kin(seen.window, LABELS.version))]
+    sizes = [one.transfer.size for one in Ground.of(seen, seen.window).owned]
     assert sizes == [40 * COIN, 30 * COIN, 20 * COIN]

@@ -24,6 +24,7 @@ from processors.cases import (
 )
 from utxoiq.entities.labels import LabelSet
 from utxoiq.models import BlockFlows, EntityFlow, Transfer
+from utxoiq.processors.kin import Ground
 from utxoiq.processors.moves import DISTRUST, GRADES, KIN_TRUST, MOVES, Judged, moves, return_rate
 from utxoiq.units import COIN
 
@@ -40,7 +41,7 @@ def found(
     now = at(144, labels_version=version)
     moved = replace(flows(now, *transfers, labels=labels), labels_version=version)
     seen = context(past(144), now, labels, flows=(*before, moved))
-    return list(moves(seen, seen.window, kinds, way, least, graded=graded))
+    return list(moves(Ground.of(seen, seen.window), kinds, way, least, graded=graded))
 
 
 def knowledge(payments: int, returned: int, sightings: int = 0, again: int = 0) -> float:
@@ -134,7 +135,7 @@ def test_what_is_uncertain_is_no_move(way: str, flow: EntityFlow) -> None:
 def test_nothing_is_said_where_flows_are_unknown() -> None:
     """Unknown is not none: but neither is a word to say of it."""
     seen = context(past(144), at(144), flows=(*WORKING, None))
-    assert list(moves(seen, seen.window, ("exchange",), "arrived", 1)) == []
+    assert list(moves(Ground.of(seen, seen.window), ("exchange",), "arrived", 1)) == []
 
 
 # From whom

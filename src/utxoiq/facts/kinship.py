@@ -66,9 +66,8 @@ def look(block: Block, spent: Spent, spenders: NDArray[np.int32], makers: NDArra
 
     if not labels.entities:
         return Seen([], [], {}, {}, [])
-    names = {-1: None} | {
-        number: labels.numbered(number).id for number in {*spenders.tolist(), *makers.tolist()} - {-1}
-    }
+    numbers = np.union1d(spenders, makers).tolist()
+    names = {number: None if number < 0 else labels.numbered(number).id for number in numbers}
     first_in, first_out = block.tx.first_input.astype(np.int64), block.tx.first_output.astype(np.int64)
     labelled = np.searchsorted(first_in, np.flatnonzero(spenders >= 0), side="right") - 1
     known = set(labelled.tolist())
@@ -87,7 +86,7 @@ def look(block: Block, spent: Spent, spenders: NDArray[np.int32], makers: NDArra
         if spent.tx_value_in[t] >= LARGE_SAT:
             one = _large(block, spent, t, rows, parts, list(_parts(block.outputs, makers, rows.outs, names)), joint)
             large.append(one)
-            for owner, keys in met_by(one).items():
+            for owner, keys in () if joint else met_by(one).items():
                 met[owner] |= keys
             if is_linked and (heir := heir_of(one)):
                 heirs.add(heir)

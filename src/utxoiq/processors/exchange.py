@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from utxoiq.history import Past
 from utxoiq.processors.base import A_MONTH, ProcessingContext, SignalProcessor
+from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
 from utxoiq.processors.moves import MOVES, labels_suffice, moves
 from utxoiq.processors.statistics import chance_confidence, median, tail_p
@@ -67,9 +68,9 @@ class ExchangeProcessor(SignalProcessor):
 
     def _single(self, context: ProcessingContext, flows: BlockFlows) -> list[Signal]:
         signals: list[Signal] = []
+        ground = Ground.of(context, self.window(context))
         for kind, way in SINGLE.items():
-            found = moves(context, self.window(context), ("exchange",), way, self.thresholds["large_btc"])
-            for one, confidence, basis in found:
+            for one, confidence, basis in moves(ground, ("exchange",), way, self.thresholds["large_btc"]):
                 metadata = one.metadata(flows, context.entities)
                 signals += self.signal(context, kind, one.entity.id, confidence, basis, metadata, one.txids)
         return signals

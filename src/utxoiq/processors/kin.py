@@ -88,6 +88,21 @@ class Kin:
         return sum(first[sightings[place]] < place for place in latest), len(latest)
 
 
+class Ground(NamedTuple):
+    """What signals on single moves of a block stand on; made once a block and processor."""
+
+    context: ProcessingContext
+    window: Window
+    kin: Kin
+    owned: list[Owned]
+
+    @classmethod
+    def of(cls, context: ProcessingContext, window: Window) -> Ground:
+        """Of a block and the blocks before it."""
+        kin = Kin(window, context.facts.labels_version)
+        return cls(context, window, kin, owned(context, kin))
+
+
 def owned(context: ProcessingContext, kin: Kin) -> list[Owned]:
     """The block's transactions that touch an entity, by label or by kin, largest first. Small ones are told by labels
     alone."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from utxoiq.models import BLOCK_WEIGHT
 from utxoiq.processors.base import ProcessingContext, Seen, SignalProcessor
+from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
 from utxoiq.processors.moves import MOVES, moves
 from utxoiq.processors.shares import concentration, run_of, shifts
@@ -191,7 +192,8 @@ class MinerProcessor(SignalProcessor):
         """What labelled addresses of pools pass on."""
         flows, least = context.flows, self.thresholds["distribution_btc"]
         signals: list[Signal] = []
-        for one, confidence, basis in moves(context, self.window(context), ("mining_pool",), "left", least):
+        ground = Ground.of(context, self.window(context))
+        for one, confidence, basis in moves(ground, ("mining_pool",), "left", least):
             metadata = {**one.metadata(flows, context.entities), "coinbase_outputs": one.coinbases}  # type: ignore[arg-type]
             signals += self.signal(context, "miner_distribution", one.entity.id, confidence, basis, metadata, one.txids)
         return signals

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from utxoiq.history import Past
-from utxoiq.processors.kin import Kin, Owned, owned
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from utxoiq.history import Window
     from utxoiq.models import BlockFlows, EntityFlow, Large, Transfer
     from utxoiq.processors.base import ProcessingContext
+    from utxoiq.processors.kin import Ground, Owned
 
 Way = Literal["arrived", "left", "within"]
 UNKNOWN = "unknown"
@@ -119,13 +119,7 @@ class Judged(NamedTuple):
 
 
 def moves(
-    context: ProcessingContext,
-    window: Window,
-    kinds: Collection[str],
-    way: Way,
-    least_btc: float,
-    *,
-    graded: bool = False,
+    ground: Ground, kinds: Collection[str], way: Way, least_btc: float, *, graded: bool = False
 ) -> Iterator[Judged]:
     """Of each entity of these kinds the transactions of this block that moved `least_btc` and more that way, by entity
     id.
@@ -133,46 +127,45 @@ def moves(
     What has an unknown other side may be the entity's own: how much of its scripts is known decides how sure it is.
     `graded`: where it paid nobody, so that no change of its own is about, the source's grade of the label decides.
     """
-    kin = Kin(window, context.facts.labels_version)
-    for who, each in sorted(_found(context, window, kin, kinds, way, least_btc).items()):
-        moved = Moves.of(context.entities.entities[who], each)
-        yield Judged(moved, *_judge(context, window, kin, moved, way, graded=graded))
+    for who, each in sorted(_found(ground, kinds, way, least_btc).items()):
+        moved = Moves.of(ground.context.entities.entities[who], each)
+        yield Judged(moved, *_judge(ground, moved, way, graded=graded))
 
 
-def _found(
-    context: ProcessingContext, window: Window, kin: Kin, kinds: Collection[str], way: Way, least_btc: float
-) -> dict[str, list[Move]]:
+def _found(ground: Ground, kinds: Collection[str], way: Way, least_btc: float) -> dict[str, list[Move]]:
     found: dict[str, list[Move]] = defaultdict(list)
-    for transfer, inferred, large in owned(context, kin):
+    entities = ground.context.entities.entities
+    for transfer, inferred, large in ground.owned:
         if transfer.size < least_btc * COIN:
             break  # the largest come first
         for who, flow in transfer.entities.items() if transfer.pattern != "coinbase" else ():
             amount = _amount(transfer, flow, way)
-            if amount < max(1, least_btc * COIN) or context.entities.entities[who].kind not in kinds:
+            if amount < max(1, least_btc * COIN) or entities[who].kind not in kinds:
                 continue
-            if not (large and may_be_its_own(large, kin, who, way)) or labels_suffice(
-                context, window, {who}, SURE_RETURN
-            ):
+            if not (large and may_be_its_own(large, ground, who, way)):
                 found[who].append(Move(transfer, amount, _others(transfer, who, way), inferred.get(who, 0)))
     return found
 
 
-def may_be_its_own(large: Large, kin: Kin, who: str, way: Way) -> bool:
-    """Whether most of what an unlabelled other side gave or got passed through scripts that this entity had to do with
-    before: large payments to and fro are more often an entity's other wallets than its customers."""
+def may_be_its_own(large: Large, ground: Ground, who: str, way: Way) -> bool:
+    """Whether most of what an unlabelled other side gave or got passed through scripts that this entity, of which not
+    nearly all scripts are known, had to do with before: large payments to and fro are more often an entity's other
+    wallets than its customers."""
+    kin = ground.kin
     side = {"arrived": large.spent, "left": large.made}.get(way, [])
     unknown = [part for part in side if part.owner is None and part.key and kin.owner(part.key) is None]
     met = sum(part.sat for part in unknown if kin.had_to_do(part.key, who))
-    return 2 * met > sum(part.sat for part in unknown)
+    if 2 * met <= sum(part.sat for part in unknown):
+        return False
+    return not labels_suffice(ground.context, ground.window, {who}, SURE_RETURN)
 
 
-def stays_perhaps(one: Owned, context: ProcessingContext, window: Window, kin: Kin) -> bool:
-    """Whether an entity of which not nearly all scripts are known gave to, or got from, scripts it had to do with."""
+def stays_perhaps(one: Owned, ground: Ground) -> bool:
+    """Whether what an entity gave, or got, may be its own still."""
     ways: tuple[Way, ...] = ("left", "arrived")
     return one.large is not None and any(
-        _amount(one.transfer, flow, way) and may_be_its_own(one.large, kin, who, way)
+        _amount(one.transfer, flow, way) and may_be_its_own(one.large, ground, who, way)
         for who, flow in one.transfer.entities.items()
-        if not labels_suffice(context, window, {who}, SURE_RETURN)
         for way in ways
     )
 
@@ -217,13 +210,11 @@ def flow_of(row: Past, who: str, labels_version: str) -> EntityFlow | None:
     return row.flows.entities.get(who) if known and row.flows else None
 
 
-def _judge(
-    context: ProcessingContext, window: Window, kin: Kin, moved: Moves, way: Way, *, graded: bool
-) -> tuple[float, dict[str, Any]]:
+def _judge(ground: Ground, moved: Moves, way: Way, *, graded: bool) -> tuple[float, dict[str, Any]]:
     """How surely the amount crossed the entity's border: what has a known other side, as far as labels of both agree
     with the company their scripts keep; of the rest, the part of the entity's scripts that is known."""
-    entity = moved.entity
-    returned, payments = return_rate(context, window, entity.id)
+    entity, kin = moved.entity, ground.kin
+    returned, payments = return_rate(ground.context, ground.window, entity.id)
     if graded and way == "arrived" and not payments and moved.unknown:
         worst = min((GRADES[label.confidence] for label in entity.labels), default=0.0)
         basis = "the grade its source gives the label, which is no measured frequency"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from utxoiq.processors.base import A_MONTH, ProcessingContext, SignalProcessor
+from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
 from utxoiq.processors.moves import MOVES, Moves, moves
 
@@ -36,10 +37,10 @@ class TreasuryProcessor(SignalProcessor):
 
     async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:  # noqa: ARG002
         """The signals of this block; none where what it spent is unknown, or nobody is labelled."""
-        flows = context.flows
+        flows, ground = context.flows, Ground.of(context, self.window(context))
         signals: list[Signal] = []
         for kind, way in WAYS.items() if flows else ():
-            found = moves(context, self.window(context), HOLDERS, way, self.thresholds["moved_btc"], graded=True)
+            found = moves(ground, HOLDERS, way, self.thresholds["moved_btc"], graded=True)
             for one, confidence, basis in found:
                 metadata = {**one.metadata(flows, context.entities), **_holdings(one)}  # type: ignore[arg-type]
                 signals += self.signal(context, kind, one.entity.id, confidence, basis, metadata, one.txids)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from utxoiq.processors.base import ProcessingContext, SignalProcessor
-from utxoiq.processors.kin import Kin, owned
+from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
 from utxoiq.processors.moves import WITHIN, stays_perhaps
 from utxoiq.processors.statistics import RULE, chance_confidence, median, rank_confidence, tail_p
@@ -81,11 +81,10 @@ class WhaleProcessor(SignalProcessor):
 
     def _within(self, context: ProcessingContext) -> set[str]:
         """Transactions within one entity, or that may well be, and CoinJoins."""
-        window = self.window(context)
-        kin = Kin(window, context.facts.labels_version)
+        ground = Ground.of(context, self.window(context))
         found = {one.txid for one in context.flows.large if one.is_joint} if context.flows else set()
-        for one in owned(context, kin):
-            if one.transfer.pattern in (*WITHIN, "coinjoin") or stays_perhaps(one, context, window, kin):
+        for one in ground.owned:
+            if one.transfer.pattern in (*WITHIN, "coinjoin") or stays_perhaps(one, ground):
                 found.add(one.transfer.txid)
         return found
 
