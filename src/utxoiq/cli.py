@@ -22,6 +22,7 @@ from utxoiq.commands.options import (
     Db,
     EsploraUrl,
     Labels,
+    LedgerOf,
     Limit,
     NetworkName,
     NodeUrl,
@@ -124,6 +125,7 @@ def scan(
     limit: Limit = 20,
     network: NetworkName = None,
     labels: Labels = None,
+    ledger: LedgerOf = None,
 ) -> None:
     """Follow PATH from where the store stands to its tip: facts, signals and insights, block by block."""
     from utxoiq.persistence import open_store, reads
@@ -132,7 +134,7 @@ def scan(
     source = open_named(path, network)
     names = _labels_of(source, labels)
     with open_store(db) as store:
-        result = _scan(source, store, names)
+        result = _scan(source, store, names, ledger)
         tip = store.cursor()
         shown = reads.insights(store, limit) if result.connected else []
     for name, position, size in getattr(source, "skipped", ()):
@@ -211,12 +213,12 @@ def verify(
 
     with open_store(db, must_exist=True) as store:
         stored, kept_network = reads.signal(store, signal_id), store.network
-        size = stored.inputs["window"]["blocks"] + 1 if stored and "mempool" in stored.inputs else 0
-        mempools = [row.mempool for row in store.window(stored.block_hash, size)] if stored else []
+        size = stored.inputs["window"]["blocks"] + 1 if stored and {"mempool", "balances"} & {*stored.inputs} else 0
+        recorded = store.window(stored.block_hash, size) if stored else []
     if stored is None:
         raise UtxoiqError(f"no signal, or more than one, begins with {signal_id}: see `utxoiq signals --db {db}`")
     blocks = open_named(source, network or kept_network)
-    verdict = asyncio.run(verify_signal(stored, blocks, _labels_of(blocks, labels), mempools))
+    verdict = asyncio.run(verify_signal(stored, blocks, _labels_of(blocks, labels), recorded))
     if as_json:
         json_lines([{"signal_id": stored.signal_id, "verdict": verdict.verdict, "reason": verdict.reason}])
     else:
@@ -440,12 +442,12 @@ def demo(
     run_demo(blocks, count, seed, folder)
 
 
-def _scan(source: BlockSource, store: SqliteStore, labels: LabelSet | None) -> ScanResult:
+def _scan(source: BlockSource, store: SqliteStore, labels: LabelSet | None, ledger: Path | None) -> ScanResult:
     from utxoiq.pipeline.scan import scan as scan_source
     from utxoiq.show import progress
 
     with progress("scan", source.count_from(store.cursor())) as step:
-        return asyncio.run(scan_source(source, store, labels=labels, on_step=lambda _: step()))
+        return asyncio.run(scan_source(source, store, labels=labels, ledger=ledger, on_step=lambda _: step()))
 
 
 def _relabel(

@@ -59,6 +59,8 @@ def examine(settings: Settings) -> Iterator[Check]:
         source.close()
     yield _disk(settings)
     yield _labels(settings, network)
+    if settings.ledger is not None:
+        yield _ledger(settings.ledger, network)
     yield _provider(settings)
 
 
@@ -180,6 +182,20 @@ def _provider(settings: Settings) -> Check:
     except ConfigError as error:
         return Check("AI", "failed", str(error), 'see docs/insights.md; ai.provider = "template" needs nothing')
     return Check("AI", "ok", made.name if ai.provider == "template" else f"{made.name}, model {made.model}")
+
+
+def _ledger(folder: Path, network: str | None) -> Check:
+    """Whether a run could use the ledger of balances."""
+    from utxoiq.balances.ledger import Ledger  # noqa: PLC0415 its kernels load only where it is used
+
+    try:
+        with Ledger.open(folder, NETWORKS[network] if network else None) as ledger:
+            tip = ledger.tip
+    except UtxoiqError as error:
+        return Check("ledger", "failed", str(error), "see docs/balances.md, or leave `ledger` out")
+    if tip is None:
+        return Check("ledger", "warning", f"{folder}: no block yet", "make it with `utxoiq balances build`")
+    return Check("ledger", "ok", f"{folder}: height {tip[0]}")
 
 
 def _labels(settings: Settings, network: str | None) -> Check:

@@ -7,7 +7,7 @@ from itertools import repeat
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
-from utxoiq.models import BlockFacts, BlockFlows, MempoolSnapshot
+from utxoiq.models import BlockBalances, BlockFacts, BlockFlows, MempoolSnapshot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,7 @@ class Past(NamedTuple):
     """Sums only: a stored block has no transfers."""
     mempool: MempoolSnapshot | None = None
     """What it was mined from."""
+    balances: BlockBalances | None = None
 
 
 class History:

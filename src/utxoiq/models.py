@@ -29,6 +29,11 @@ can still be asked for."""
 BLOCK_WEIGHT = 4_000_000 - 8_000
 """What a miner fills with transactions (consensus/consensus.h less policy.h's DEFAULT_BLOCK_RESERVED_WEIGHT)."""
 
+LARGE_HOLDING = 1000 * COIN
+"""What a script holds that is told among the largest holders."""
+MOST_EVIDENCE = 10
+"""Transactions named for one change of a balance."""
+
 NAMESPACE = UUID("5f1c3a52-6f0e-5d1b-9a70-75747869710a")
 
 SignalType = Literal["mempool", "exchange", "miner", "whale", "treasury", "predictive"]
@@ -388,6 +393,69 @@ class BlockFlows:
         return cls(**{**values, "entities": entities, "transfers": [], "large": []})
 
 
+class BalanceChange(NamedTuple):
+    """What a block did to what one script holds. Sat."""
+
+    script: str
+    """Hex."""
+    address: str | None
+    before: int
+    after: int
+    txids: list[str]
+    """Of the block's transactions that paid it or spent from it, at most MOST_EVIDENCE, in the order of the block."""
+
+
+class Held(NamedTuple):
+    """What the labelled scripts of an entity hold together, and how many they are. Sat."""
+
+    before: int
+    after: int
+    scripts: int
+
+
+@dataclass(frozen=True)
+class BlockBalances:
+    """What a block did to large balances, by a ledger of all scripts. Sat; `before` is at its parent."""
+
+    blockhash: str
+    labels_version: str
+    least: int
+    """Changes are of all scripts that held as much before or after."""
+    changes: list[BalanceChange]
+    """By script."""
+    holders: int
+    """Scripts that hold LARGE_HOLDING and more after the block."""
+    held: int
+    """What they hold together."""
+    entities: dict[str, Held]
+    """Of the entities whose labelled scripts it touched."""
+
+    @property
+    def held_before(self) -> int:
+        """What scripts of LARGE_HOLDING and more held together at the parent."""
+        gained = sum(_if_large(one.after) - _if_large(one.before) for one in self.changes)
+        return self.held - gained
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all of it."""
+        return digest(self.as_dict())
+
+    def as_dict(self) -> dict[str, Json]:
+        """Its fields, as JSON values."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Json]) -> BlockBalances:
+        """The balances that `as_dict` gave. Raises TypeError for unknown or missing fields."""
+        changes = [BalanceChange(*one) for one in values["changes"]]
+        return cls(**{**values, "changes": changes, "entities": {k: Held(*v) for k, v in values["entities"].items()}})
+
+
+def _if_large(sat: int) -> int:
+    return sat if sat >= LARGE_HOLDING else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Signal:
     """Something measured, dated, evidenced and unusual in one block. Built by `Signal.derive`, which names it."""
@@ -501,6 +569,8 @@ class BlockRecord:
     flows: BlockFlows | None = None
     """None where what the block spent is unknown."""
     forecasts: tuple[Forecast, ...] = ()
+    balances: BlockBalances | None = None
+    """None without a ledger that stood at the parent."""
 
 
 @dataclass(frozen=True, slots=True)

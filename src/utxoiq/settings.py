@@ -236,6 +236,8 @@ class Fields(Section):
     """The store."""
     labels: Path | None = None
     """A label file instead of the packaged one."""
+    ledger: Path | None = None
+    """The folder of a ledger of balances (`utxoiq balances build`), for signals on what addresses hold."""
     node: NodeSettings = NodeSettings()
     esplora: EsploraSettings = EsploraSettings()
     live: LiveSettings = LiveSettings()

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from utxoiq.chain.hashes import Hash256
 from utxoiq.chain.network import NETWORKS
 from utxoiq.errors import StoreError
 from utxoiq.insights.generator import InsightGenerator
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from utxoiq.config import Settings
-    from utxoiq.models import MempoolSnapshot
+    from utxoiq.models import BlockData, MempoolSnapshot
     from utxoiq.observability import MonitoringModule
+    from utxoiq.pipeline.holdings import BalanceKeeper
     from utxoiq.warehouse_labels import WarehouseLabels
 
 log = logging.getLogger(__name__)
@@ -63,12 +65,13 @@ class Watching:
             if self._published:
                 built.callback(self._published.close)
             self.labels = self._label_watch(settings)
+            self.balances = self._balances_of(settings)
             processors = discover(settings.processor_configs())
             built.pop_all()
         self.persistence = SignalPersistenceModule(store=self.store)
         self.orchestrator = PipelineOrchestrator(
             processors, self.persistence, monitoring, labels=self.labels, commit_retries=COMMIT_RETRIES,
-            insight_generator=InsightGenerator() if narrate else None,
+            insight_generator=InsightGenerator() if narrate else None, balances=self.balances,
         )  # fmt: skip
         self.mempool = MempoolWatch(
             self._snapshot, self.store, monitoring, lambda: self._settings.mempool.interval_seconds
@@ -89,14 +92,23 @@ class Watching:
         """What runs side by side."""
         doorbell = Announcements(self.monitor.ring, self._monitoring.emit_zmq_metric)
         work = [
-            self._leader.run(self.monitor.run), doorbell.keep_listening(self._announced_at), self.mempool.run(),
+            self._leader.run(self._follow), doorbell.keep_listening(self._announced_at), self.mempool.run(),
             self._keep_house(), self._watch_labels(),
         ]  # fmt: skip
         return [*work, self._published.run()] if self._published else work
 
+    async def _follow(self) -> None:
+        """The ledger first, where it lags: a block waits for no more than its own balances."""
+        cursor = await asyncio.to_thread(self.store.cursor)
+        if self.balances and cursor:
+            await self.balances.catch_up(cursor.height, Hash256.from_display(cursor.block_hash))
+        await self.monitor.run()
+
     def close(self) -> None:
-        """Let go of threads, sockets and the store."""
+        """Let go of threads, sockets, the store and the ledger."""
         self.orchestrator.close()
+        if self.balances:
+            self.balances.close()
         self.monitor.source.close()
         if self._published:
             self._published.close()
@@ -106,6 +118,8 @@ class Watching:
         """How it stands, for /readyz and for other processes."""
         status = self.monitor.status
         said = {"ready": self._is_live, **asdict(status), "source": self.monitor.source.where}
+        if self.balances:
+            said["balances"] = self.balances.status._asdict()
         if self._leader.is_standing_by:
             said |= {"state": "waiting", "reason": "another process watches this store: standing by"}
         return said
@@ -152,6 +166,17 @@ class Watching:
         known = settings.network or self.store.network
         file = self._published.file if self._published else settings.labels
         return LabelWatch(file, NETWORKS[known] if known else None)
+
+    def _balances_of(self, settings: Settings) -> BalanceKeeper | None:
+        """Raises LedgerError where none is in the folder that is set."""
+        if settings.ledger is None:
+            return None
+        from utxoiq.pipeline.holdings import BalanceKeeper  # noqa: PLC0415 its kernels load only where it is used
+
+        def block_at(height: int) -> BlockData:
+            return self.monitor.source.block_at(height)  # whichever the source is by then
+
+        return BalanceKeeper(settings.ledger, block_at, self._monitoring)
 
     @staticmethod
     def _published_labels(settings: Settings) -> WarehouseLabels | None:

@@ -209,9 +209,9 @@ async def test_signals_of_every_kind_are_verified(scanned: Path) -> None:
         for signal_id in {one for each in ends.values() for one in (each[0], each[-1])}:
             signal = reads.signal(store, signal_id)
             assert signal is not None
-            size = signal.inputs["window"]["blocks"] + 1 if "mempool" in signal.inputs else 0
-            mempools = [past.mempool for past in store.window(signal.block_hash, size)]
-            found = await verify(signal, source, labels(), mempools)
+            size = signal.inputs["window"]["blocks"] + 1 if {"mempool", "balances"} & {*signal.inputs} else 0
+            rows = store.window(signal.block_hash, size)
+            found = await verify(signal, source, labels(), rows)
             assert found.verdict == "equal", (signal.signal_type, signal.kind, found.reason)
             verdicts[signal.signal_type] += 1
     assert set(verdicts) == set(LOW)

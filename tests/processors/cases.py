@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import islice
 from random import Random
 from typing import Any
 
+from utxoiq.chain.address import address_of
 from utxoiq.chain.block import decode_block, read_undo_spent
 from utxoiq.chain.network import NETWORKS
 from utxoiq.entities.labels import LabelSet
@@ -19,6 +20,8 @@ from utxoiq.history import History, Past, Window
 from utxoiq.insights.vocabulary import KINDS as VOCABULARY
 from utxoiq.models import (
     BLOCK_WEIGHT,
+    BalanceChange,
+    BlockBalances,
     BlockData,
     BlockFacts,
     BlockFlows,
@@ -222,27 +225,61 @@ def trading(blocks: int) -> tuple[BlockFlows, ...]:
     return tuple(trade(i, rng.randrange(-20, 21) / 10) for i in range(blocks))
 
 
+# Balances
+
+
+SCRIPT = "0014" + "5a" * 20
+"""A script nobody labels."""
+
+
+def changed(before: float, after: float, script: str = SCRIPT) -> BalanceChange:
+    """What a block did to a script's balance, in BTC."""
+    address = address_of(bytes.fromhex(script), NETWORKS["main"])
+    return BalanceChange(script, address, round(before * COIN), round(after * COIN), ["fe" * 32])
+
+
+def balances(i: int, *changes: BalanceChange, **values: Any) -> BlockBalances:
+    """Of the block `at(i)`: 2,000 scripts hold two million bitcoins, before these changes or others."""
+    usual: dict[str, Any] = {
+        "blockhash": at(i).blockhash, "labels_version": LABELS.version, "least": 100 * COIN, "changes": [*changes],
+        "holders": 2000, "held": 2_000_000 * COIN, "entities": {},
+    }  # fmt: skip
+    return BlockBalances(**{**usual, **values})
+
+
+def stepping(steps: Mapping[int, tuple[float, float]], script: str = SCRIPT) -> tuple[BlockBalances, ...]:
+    """Balances of blocks 0 to the last of these steps, each (before, after) in BTC."""
+    return tuple(balances(i, *([changed(*steps[i], script)] if i in steps else [])) for i in range(max(steps) + 1))
+
+
 # What a processor is shown
 
 
 def rows(
     facts: Iterable[BlockFacts], mempools: Sequence[MempoolSnapshot | None] = (),
-    flows: Sequence[BlockFlows | None] = (),
+    flows: Sequence[BlockFlows | None] = (), balances: Sequence[BlockBalances | None] = (),
 ) -> list[Past]:  # fmt: skip
-    """The past: mempools and flows are those of its last blocks, sums of the latter, as a store gives them."""
+    """The past: mempools, flows and balances are those of its last blocks, sums of the second, as a store gives
+    them."""
     blocks = list(facts)
-    seen = [*[None] * (len(blocks) - len(mempools)), *mempools][-len(blocks) :]
-    moved = [*[None] * (len(blocks) - len(flows)), *flows][-len(blocks) :]
-    return [Past(one, b and b.sums(), a) for one, a, b in zip(blocks, seen, moved, strict=True)] if blocks else []
+
+    def last(values: Sequence[Any]) -> list[Any]:
+        return [*[None] * (len(blocks) - len(values)), *values][-len(blocks) :]
+
+    each = zip(blocks, last(flows), last(mempools), last(balances), strict=True) if blocks else ()
+    return [Past(one, moved and moved.sums(), seen, held) for one, moved, seen, held in each]
 
 
 def context(
     window: Window | Sequence[BlockFacts], now: BlockFacts, labels: LabelSet = LABELS,
     mempools: Sequence[MempoolSnapshot | None] = (), flows: Sequence[BlockFlows | None] = (),
+    balances: Sequence[BlockBalances | None] = (),
 ) -> ProcessingContext:  # fmt: skip
-    """`mempools` are those of the window, `flows` those of the window and of `now`."""
-    seen = window if isinstance(window, Window) else Window.of(rows(window, mempools, flows[:-1]))
-    return ProcessingContext(now, seen, labels, "correlation", flows[-1] if flows else None)
+    """`mempools` are those of the window, `flows` and `balances` those of the window and of `now`."""
+    past = () if isinstance(window, Window) else rows(window, mempools, flows[:-1], balances[:-1])
+    seen = window if isinstance(window, Window) else Window.of(past)
+    moved, held = flows[-1] if flows else None, balances[-1] if balances else None
+    return ProcessingContext(now, seen, labels, "correlation", moved, held)
 
 
 async def said(
@@ -291,6 +328,7 @@ class Case:
     mempools: Sequence[MempoolSnapshot | None] = ()
     """Of the window and of the block."""
     flows: Sequence[BlockFlows | None] = ()
+    balances: Sequence[BlockBalances | None] = ()
     subjects: tuple[str, ...] = ("chain",)
     """What is said about, in order."""
     name: str = ""
@@ -304,7 +342,7 @@ class Case:
 
     @cached_property
     def _rows(self) -> list[Past]:
-        return rows(self.facts, self.mempools[:-1], self.flows[:-1])
+        return rows(self.facts, self.mempools[:-1], self.flows[:-1], self.balances[:-1])
 
     @cached_property
     def window(self) -> Window:
@@ -321,7 +359,9 @@ class Case:
 
     def context(self, window: Window | None = None) -> ProcessingContext:
         """With its own window, or with this one."""
-        return ProcessingContext(self.now, self.window if window is None else window, LABELS, "correlation", self.moved)
+        seen = self.window if window is None else window
+        held = self.balances[-1] if self.balances else None
+        return ProcessingContext(self.now, seen, LABELS, "correlation", self.moved, held)
 
     async def said(self, processor: SignalProcessor, window: Window | None = None) -> list[Signal]:
         return await processor.process_block(self.block, self.context(window))
@@ -388,6 +428,12 @@ def whale(**changes: Any) -> Case:
     return Case(past(576), now, flows=(flows(now),), subjects=("ef" * 32,))
 
 
+def holding(*each: BlockBalances | None, subject: str = "") -> Case:
+    """A block after as many others as there are balances of."""
+    now = at(len(each) - 1)
+    return Case(past(len(each) - 1), now, balances=each, subjects=(subject or changed(0, 0).address or "",))
+
+
 OVERPAID = {"txid": "ab" * 32, "fee": 2 * COIN, "feerate_kvb": 90_000_000}
 SOON = ("next_block", "1h")
 """A day ahead there are too few settled cases in 300 blocks."""
@@ -436,6 +482,16 @@ MADE: dict[tuple[str, str], Callable[[], Case]] = {
         large_coins=[{"txid": "ef" * 32, "value": 120 * COIN, "age_blocks": 400_000}]
     ),
     ("whale", "coin_age_spike"): lambda: replace(whale(coin_blocks_destroyed=60_000 * COIN), subjects=("chain",)),
+    ("whale", "balance_above"): lambda: holding(balances(0), balances(1, changed(900, 1200))),
+    ("whale", "balance_below"): lambda: holding(balances(0), balances(1, changed(1200, 0))),
+    ("whale", "balance_gathered"): lambda: holding(*stepping({50: (1000, 1400), 300: (1400, 1800), 576: (1800, 2200)})),
+    ("whale", "balance_given"): lambda: holding(*stepping({50: (3000, 2600), 300: (2600, 2200), 576: (2200, 1800)})),
+    ("whale", "large_holders_gain"): lambda: holding(
+        *map(balances, range(576)), balances(576, held=2_050_000 * COIN), subject="chain"
+    ),
+    ("whale", "large_holders_loss"): lambda: holding(
+        *map(balances, range(576)), balances(576, held=1_950_000 * COIN), subject="chain"
+    ),
     ("predictive", "feerate_rise"): lambda: Case(
         past(300), at(300, package_feerate_percentiles_kvb=rates(0.5)), subjects=SOON
     ),

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from processors.cases import LABELS, Case, at, flows, gets, snapshot, transfer
+from processors.cases import LABELS, Case, at, balances, changed, flows, gets, snapshot, transfer
 from utxoiq.history import History, Past, Window
 from utxoiq.insights.slots import names_in
 from utxoiq.insights.vocabulary import KINDS
@@ -42,9 +42,9 @@ def copied(rows: list[Past]) -> list[Past]:
 
 def frozen(case: Case) -> bytes:
     """All that a case shows, as bytes."""
-    shown = [*case.rows, Past(case.now, case.moved, case.block.mempool)]
+    shown = [*case.rows, Past(case.now, case.moved, case.block.mempool, case.context().balances)]
     for row in shown:
-        _ = row.flows and row.flows.digest  # kept beside the flows, once asked for
+        _ = row.flows and row.flows.digest, row.balances and row.balances.digest  # kept beside them, once asked for
     return pickle.dumps(shown)
 
 
@@ -89,12 +89,12 @@ async def reads_what_it_names(kind: Kind, case: Case) -> None:
     of_past, of_now, of_block = set[str](), set[str](), set[str]()
     flows_of_past, flows_of_now = set[str](), set[str]()
     past = [
-        Past(Watched(row.facts, of_past), row.flows and Watched(row.flows, flows_of_past), row.mempool)  # type: ignore[arg-type]
+        row._replace(facts=Watched(row.facts, of_past), flows=row.flows and Watched(row.flows, flows_of_past))  # type: ignore[arg-type]
         for row in case.rows
     ]
     watched: Any = ProcessingContext(
         Watched(case.now, of_now), Window.of(past), LABELS, "correlation",  # type: ignore[arg-type]
-        case.moved and Watched(case.moved, flows_of_now),  # type: ignore[arg-type]
+        case.moved and Watched(case.moved, flows_of_now), case.context().balances,  # type: ignore[arg-type]
     )  # fmt: skip
     block: Any = Watched(case.block, of_block)
     processor = kind()
@@ -214,8 +214,8 @@ async def says_the_same_under_the_same_name(kind: Kind, case: Case) -> None:
     """Whatever is another in what it is shown: where a signal is another too, it has another id."""
     config = ProcessorConfig(confidence_threshold=0)
     usual = {signal.signal_id: signal.content() for signal in await case.said(kind(config))}
-    for name, changed in _others(case).items():
-        for signal in await changed.said(kind(config)):
+    for name, other in _others(case).items():
+        for signal in await other.said(kind(config)):
             known = usual.get(signal.signal_id)
             assert known is None or known == signal.content(), f"another {name} gives another signal of the same id"
 
@@ -232,6 +232,8 @@ def _others(case: Case) -> dict[str, Case]:
         "mempool of the block": replace(case, mempools=_seen(case, [size])),
         "flow of the block": replace(case, flows=_moving(case, [size])),
         "flow of the past": replace(case, flows=_moving(case, range(size // 2, size, 2))),
+        "balances of the block": replace(case, balances=_holding(case, [size])),
+        "balances of the past": replace(case, balances=_holding(case, range(size // 2, size, 2))),
     }
     return {name: replace(one) for name, one in changed.items()}
 
@@ -253,6 +255,15 @@ def _moving(case: Case, where: Sequence[int]) -> list[Any]:
     kept = [*[None] * (len(facts) - len(case.flows)), *case.flows]
     for i in where:
         kept[i] = flows(facts[i], transfer({"borealis": gets(1 + i % 7)}), value_in=7_000 * 10**8)
+    return kept
+
+
+def _holding(case: Case, where: Sequence[int]) -> list[Any]:
+    """The balances of a case; there, others."""
+    size = len(case.facts) + 1
+    kept = [*[None] * (size - len(case.balances)), *case.balances]
+    for i in where:
+        kept[i] = balances(i, changed(700, 1100 + i % 7), held=(1_900_000 + i) * 10**8)
     return kept
 
 

@@ -11,6 +11,7 @@ from utxoiq.balances.errors import LedgerDamaged, disk_errors
 from utxoiq.balances.files import DIGEST, digest_of, sync, write_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -21,20 +22,29 @@ ENTRY = struct.Struct("<16sI")
 
 
 class KeptScripts:
-    """Key (16 bytes) -> script of every record of at least `least` satoshis."""
+    """Key (16 bytes) -> script of every record of at least `least` satoshis, and what it holds."""
 
     def __init__(self, least: int) -> None:
         self.least = least
         self.by_key: dict[bytes, bytes] = {}
+        self.held: dict[bytes, int] = {}
+        """Satoshis by the same keys; not in the file, so looked up once it is read."""
 
     def follow(self, step: Step) -> None:
         """Take up what a step brought over the limit, drop what it brought below."""
         for row, script in step.kept():
-            key = step.keys[row].tobytes()
-            if int(step.after[row, 0]) >= self.least:
-                self.by_key[key] = script
+            key, sat = step.keys[row].tobytes(), int(step.after[row, 0])
+            if sat >= self.least:
+                self.by_key[key], self.held[key] = script, sat
             else:
                 self.by_key.pop(key, None)
+                self.held.pop(key, None)
+
+    def look_up(self, values: Callable[[NDArray[np.uint64]], NDArray[np.uint64]]) -> None:
+        """Take what each holds from `values`, which gives rows of sat and heights for keys."""
+        keys = self.keys()
+        held = values(keys)[:, 0].tolist()
+        self.held = {key.tobytes(): sat for key, sat in zip(keys, held, strict=True)}
 
     def keys(self) -> NDArray[np.uint64]:
         """Their keys, sorted as the layers want them, of shape (n, 2)."""

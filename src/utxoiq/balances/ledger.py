@@ -55,6 +55,7 @@ class Ledger:
         self._kept.read(kept_path(folder, manifest.scripts))
         self._delete_strays()
         self._replay()
+        self._kept.look_up(self._layers.values)
 
     @classmethod
     def create(
@@ -115,6 +116,11 @@ class Ledger:
             return self._journal.entries[-1].head.tip
         base = self._manifest.base
         return (base[0], Hash256.from_display(base[1])) if base else None
+
+    @property
+    def kept_from(self) -> int:
+        """Satoshis from which on scripts have a name in `changes` and `top`."""
+        return self._kept.least
 
     @property
     def undoable(self) -> int:
@@ -209,6 +215,23 @@ class Ledger:
         values[order] = self._values(np.ascontiguousarray(keys[order]))
         return [_balance(sat, heights) for sat, heights in values.tolist()]
 
+    def sum_of(self, scripts: Sequence[bytes]) -> int:
+        """What they hold together at the tip, sat. Give each once."""
+        keys = self.keys_of(scripts)
+        return int(self._values(np.ascontiguousarray(keys[np.lexsort((keys[:, 1], keys[:, 0]))]))[:, 0].sum())
+
+    def holders(self, at_least: int) -> Totals:
+        """The scripts that hold `at_least` satoshis at the tip. Raises LedgerError for less than scripts are kept
+        from."""
+        self._refuse_torn()
+        self._refuse_unkept(at_least)
+        large = [sat for sat in self._kept.held.values() if sat >= at_least]
+        return Totals(len(large), sum(large))
+
+    def _refuse_unkept(self, at_least: int) -> None:
+        if at_least < self._kept.least:
+            raise LedgerError(f"{self.folder}: scripts are kept from {self._kept.least} sat on, not from {at_least}")
+
     def _values(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
         self._refuse_torn()
         return self._layers.values(keys)
@@ -224,17 +247,15 @@ class Ledger:
     def changes(self, at_least: int) -> tuple[Change, ...]:
         """What the block at the tip did to those that held `at_least` satoshis before or after it, by key. Empty at the
         block of a snapshot. Raises LedgerError for less than scripts are kept from."""
-        if at_least < self._kept.least:
-            raise LedgerError(f"{self.folder}: scripts are kept from {self._kept.least} sat on, not from {at_least}")
+        self._refuse_unkept(at_least)
         self._refuse_torn()
         return tuple(self._journal.read(self._journal.branch[-1]).changes(at_least)) if self._journal.branch else ()
 
     def top(self, count: int) -> list[Holder]:
         """The richest scripts, richest first. Where fewer hold enough for their scripts to be kept, all records are
         read (a second for 50 million) and the rest have no script."""
-        keys = self._kept.keys()
-        held = self._values(keys)[:, 0].tolist()
-        rich = [Holder(self._kept.by_key[key.tobytes()], sat) for key, sat in zip(keys, held, strict=True)]
+        self._refuse_torn()
+        rich = [Holder(self._kept.by_key[key], sat) for key, sat in self._kept.held.items()]
         rich.sort(key=lambda holder: (-holder.sat, holder.script))
         if count <= len(rich) or self.tip is None:
             return rich[:count]

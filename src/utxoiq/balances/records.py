@@ -41,7 +41,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All live scripts and what they hold together."""
+    """So many live scripts, and what they hold together."""
 
     scripts: int
     sat: int

@@ -360,8 +360,7 @@ def _entity_named(names: LabelSet, name: str) -> Entity:
 
 def _entity_row(ledger: Ledger, one: Entity, names: LabelSet) -> dict[str, Any]:
     """The sum is null, not zero, where no address is known."""
-    labels = [number for number, (owner, _) in enumerate(names.labels) if owner is one]
-    scripts = list(names.scripts.under(labels))
+    scripts = list(names.scripts_of(one))
     sats = [balance.sat for balance in _held(ledger, scripts)]
     richest = max(range(len(sats)), key=sats.__getitem__) if any(sats) else None
     largest = None if richest is None else {**_named(scripts[richest], names.network), "sat": sats[richest]}

@@ -21,6 +21,9 @@ NetworkName = Annotated[
     str | None, typer.Option("--network", help="main, test3, test4, signet or regtest: only blocks of this network.")
 ]
 Labels = Annotated[Path | None, typer.Option("--labels", help="A label file instead of the packaged one.")]
+LedgerOf = Annotated[
+    Path | None, typer.Option("--ledger", help="A ledger of balances (`utxoiq balances build`), kept at the tip too.")
+]
 Retracted = Annotated[bool, typer.Option("--retracted", help="Also what no longer holds, with the reason.")]
 NodeUrl = Annotated[
     str | None, typer.Option("--node", help="A Bitcoin Core node's RPC address, such as http://127.0.0.1:8332.")

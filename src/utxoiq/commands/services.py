@@ -13,6 +13,7 @@ from utxoiq.commands.options import (
     EsploraUrl,
     First,
     Labels,
+    LedgerOf,
     Listen,
     NetworkName,
     NodeUrl,
@@ -42,6 +43,7 @@ def run(
     first: First = None,
     network: NetworkName = None,
     labels: Labels = None,
+    ledger: LedgerOf = None,
     listen: Listen = None,
     config: ConfigFile = None,
 ) -> None:
@@ -51,7 +53,11 @@ def run(
     from utxoiq.service import PARTS
 
     given = {"node": {"url": node}, "esplora": {"url": esplora}, "live": {"from_height": first}}
-    _serve(PARTS, config, {**given, "http": {"listen": listen}, "db": db, "network": network, "labels": labels})
+    _serve(
+        PARTS,
+        config,
+        {**given, "http": {"listen": listen}, "db": db, "network": network, "labels": labels, "ledger": ledger},
+    )
 
 
 def watch(
@@ -61,12 +67,17 @@ def watch(
     first: First = None,
     network: NetworkName = None,
     labels: Labels = None,
+    ledger: LedgerOf = None,
     listen: Listen = "off",
     config: ConfigFile = None,
 ) -> None:
     """Only follow a node: facts and signals of each block. One process a store; another one stands by."""
     given = {"node": {"url": node}, "esplora": {"url": esplora}, "live": {"from_height": first}}
-    _serve(("watch",), config, {**given, "http": {"listen": listen}, "db": db, "network": network, "labels": labels})
+    _serve(
+        ("watch",),
+        config,
+        {**given, "http": {"listen": listen}, "db": db, "network": network, "labels": labels, "ledger": ledger},
+    )
 
 
 def narrate(db: RunDb = None, listen: Listen = "off", config: ConfigFile = None) -> None:

@@ -101,9 +101,12 @@ class LabelSet:
 
     def addresses_of(self, entity: Entity) -> Iterator[str]:
         """The addresses that are an entity's alone."""
-        wanted = [number for number, (owner, _) in enumerate(self.labels) if owner is entity]
-        for script in self.scripts.under(wanted):
+        for script in self.scripts_of(entity):
             yield word_of(script, self.network)
+
+    def scripts_of(self, entity: Entity) -> Iterator[bytes]:
+        """The scripts that are an entity's alone."""
+        return self.scripts.under([number for number, (owner, _) in enumerate(self.labels) if owner is entity])
 
     def of_kind(self, kind: Kind) -> list[Entity]:
         return [entity for entity in self.entities.values() if entity.kind == kind]

@@ -41,7 +41,7 @@ CLAIMS = frozenset(
 )
 OPENERS = frozenset(
     "a an the from among by at block fees rates it no this each in confidence of over labels nothing change value for "
-    "as that whether pressure relief".split()
+    "as that whether pressure relief its after large".split()
 )
 WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)*")
 PLAIN = re.compile(rf"[A-Za-z ,.:;'’()–{HOLE}-]*")

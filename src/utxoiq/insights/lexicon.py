@@ -50,6 +50,8 @@ FLOWS: dict[tuple[str, str], Flow] = {
     ("treasury", "accumulation"): "in", ("treasury", "distribution"): "out",
     ("treasury", "internal_reshuffle"): "within", ("miner", "miner_distribution"): "out",
     ("predictive", "liquidity_inflow"): "in", ("predictive", "liquidity_outflow"): "out",
+    ("whale", "balance_above"): "in", ("whale", "balance_below"): "out", ("whale", "balance_gathered"): "in",
+    ("whale", "balance_given"): "out",
 }  # fmt: skip
 AT_LEAST = {("exchange", "large_withdrawal"), ("treasury", "distribution"), ("miner", "miner_distribution")}
 """Kinds whose amount is a lower bound."""

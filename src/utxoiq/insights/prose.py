@@ -23,7 +23,8 @@ PER_KVB = re.compile(r"(?<=per )1,?000 v(?:irtual )?bytes?\b", re.IGNORECASE)
 GENERIC = re.compile(r"^(?:sim|pool|exchange|government of|the|\s)+\b\s*", re.IGNORECASE)
 """What a name may be told without."""
 NAMES = re.compile(rf"({NAME}|{OTHER}|\b[A-Z]\w+)")
-OWN_NAMES = ("entity_name", "pool_name", "ticker", "entity_id")
+OWN_NAMES = ("entity_name", "pool_name", "ticker", "entity_id", "address", "holder")
+NOBODY = "unknown"
 
 
 def check_prose(texts: Mapping[str, str], signal: Signal) -> list[str]:
@@ -70,8 +71,8 @@ def mask(text: str, signal: Signal) -> str:
     bases = {str(values["basis"]) for values in (told, signal.confidence_basis) if values.get("basis")}
     for basis in sorted(bases, key=len, reverse=True):
         text = re.sub(re.escape(basis), blank, text, flags=re.IGNORECASE)
-    marks = {str(told[key]): NAME for key in OWN_NAMES if told.get(key)}
-    if told.get("counterparty") not in (None, "", "unknown"):
+    marks = {str(told[key]): NAME for key in OWN_NAMES if told.get(key) not in (None, "", NOBODY)}
+    if told.get("counterparty") not in (None, "", NOBODY):
         marks.setdefault(str(told["counterparty"]), OTHER)
     marks |= {short: mark for name, mark in marks.items() if (short := GENERIC.sub("", name)) != name and short}
     for name in sorted(marks, key=len, reverse=True):

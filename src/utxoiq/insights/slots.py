@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from utxoiq.models import Signal
 
 NAME_LIMIT = 32
-BASIS_LIMIT = 100
+LIMITS = {"basis": 100, "address": 90}
+"""Of texts that are no names; a bech32 address has up to 90 characters (BIP 173)."""
 HOLE = "•"
 """What stands for a slot in prose."""
 
@@ -96,9 +97,7 @@ def _show(name: str, value: Any, unit: Unit | None) -> str | None:
     if unit in (None, "list") or type(value) not in TYPES[unit]:
         return None
     if isinstance(value, str):
-        return (
-            HORIZONS.get(value) if unit == "horizon" else clean(value, BASIS_LIMIT if name == "basis" else NAME_LIMIT)
-        )
+        return HORIZONS.get(value) if unit == "horizon" else clean(value, LIMITS.get(name, NAME_LIMIT))
     if unit in SHOWN:
         return SHOWN[unit](value)
     number = f"{value:,.0f}" if isinstance(value, float) and abs(value) >= 100 else f"{value:,}"
@@ -114,8 +113,8 @@ def _chance(p: float) -> str:
 
 
 def _feerate(kvb: int) -> str:
-    """Up to three decimals below 10 sat/vB, one below 100, then none; cut, not rounded."""
-    step = 1 if kvb < 10_000 else 100 if kvb < 100_000 else 1000
+    """Up to three decimals below 10 sat/vB, one below 1,000, then none; cut, not rounded."""
+    step = 1 if kvb < 10_000 else 100 if kvb < 1_000_000 else 1000
     return sat_per_vb(kvb // step * step)
 
 

@@ -12,7 +12,8 @@ from utxoiq.insights.slots import fill, names_in, slots_of
 if TYPE_CHECKING:
     from utxoiq.models import Signal
 
-MARKS = {"entity_name": NAME, "pool_name": NAME, "ticker": NAME, "entity_id": NAME, "counterparty": OTHER}
+MARKS = {"entity_name": NAME, "pool_name": NAME, "ticker": NAME, "entity_id": NAME, "address": NAME,
+         "holder": NAME, "counterparty": OTHER}  # fmt: skip
 """Slots that hold somebody's name, which may be any words."""
 NAMELESS = ("basis", "holdings_as_of", "prediction_type", "model_version", "pool_by", "direction")
 """Slots of text whose words are the program's own."""

@@ -35,6 +35,11 @@ INFERRED = "; of the amount, {inferred_share} is in scripts known only by being 
 """In place of the summary's last full stop, where that is so."""
 HOLDINGS = "It was last known to hold {known_holdings}, as of {holdings_as_of}: this is {holdings_change} of that."
 
+HELD = "After the block, the {labelled_addresses} addresses of it that labels know held {labelled_balance}."
+"""Where a ledger tells it; in place of the last full stop where that would be a sentence too many."""
+
+MOST_SENTENCES = 3
+
 KINDS: dict[tuple[str, str], Kind] = {
     ("mempool", "fee_spike"): Kind(
         "Fees rose to {feerate_kvb}, {ratio} times the usual rate",
@@ -200,6 +205,44 @@ KINDS: dict[tuple[str, str], Kind] = {
         "probability of {p_value}.",
         direction="up",
     ),
+    ("whale", "balance_above"): Kind(
+        "An address rose above {limit}, to {balance}",
+        "In block {height}, {transactions} raised the balance of {address} from {balance_before} to {balance}. Its owner, "
+        "by labels: {holder}.",
+        direction="up",
+    ),
+    ("whale", "balance_below"): Kind(
+        "An address fell below {limit}, to {balance}",
+        "In block {height}, {transactions} lowered the balance of {address} from {balance_before} to {balance}. Its owner, "
+        "by labels: {holder}.",
+        direction="down",
+    ),
+    ("whale", "balance_gathered"): Kind(
+        "An address gained {amount} over {window_blocks}",
+        "Over the {window_blocks} that end with block {height}, the balance of {address} rose from {balance_before} to {balance}, "
+        "in {changed_blocks} that added to it. Its owner, by labels: {holder}.",
+        direction="up",
+    ),
+    ("whale", "balance_given"): Kind(
+        "An address passed on {amount} over {window_blocks}",
+        "Over the {window_blocks} that end with block {height}, the balance of {address} fell from {balance_before} to {balance}, "
+        "in {changed_blocks} that took from it. Its owner, by labels: {holder}.",
+        direction="down",
+    ),
+    ("whale", "large_holders_gain"): Kind(
+        "Large addresses hold {held}, up by {amount}",
+        "After block {height}, the addresses that hold at least {limit}, {holders} in number, held {held} together, "
+        "against {held_before} at the beginning of the {window_blocks} before. An address that passes the limit "
+        "counts with what it holds.",
+        direction="up",
+    ),
+    ("whale", "large_holders_loss"): Kind(
+        "Large addresses hold {held}, down by {amount}",
+        "After block {height}, the addresses that hold at least {limit}, {holders} in number, held {held} together, "
+        "against {held_before} at the beginning of the {window_blocks} before. An address that falls below the limit is "
+        "no longer counted.",
+        direction="down",
+    ),
     ("predictive", "feerate_rise"): Kind(
         "Fees forecast to rise to {predicted_value} for {forecast_horizon}",
         "For block {target_height} a median rate of {predicted_value} is forecast, between {interval_low} and "
@@ -233,8 +276,12 @@ UNCALIBRATED = "Confidence {confidence}, as {basis}; cases: {cases}. It is not c
 def summary_of(kind: Kind, slots: Collection[str]) -> str:
     """The template's summary, with what only some signals of the kind can tell."""
     summary = kind.summary.removesuffix(".") + INFERRED if "inferred_share" in slots else kind.summary
-    more = f" {kind.more}" if kind.more and set(names_in(kind.more)) <= set(slots) else ""
-    return summary + more
+    if kind.more and set(names_in(kind.more)) <= set(slots):
+        summary = f"{summary} {kind.more}"
+    if set(names_in(HELD)) <= set(slots):
+        few = summary.count(". ") < MOST_SENTENCES - 1
+        summary = f"{summary} {HELD}" if few else f"{summary.removesuffix('.')}; {HELD[0].lower()}{HELD[1:]}"
+    return summary
 
 
 def contradictions(signal: Signal) -> frozenset[str]:

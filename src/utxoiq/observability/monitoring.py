@@ -112,6 +112,14 @@ class MonitoringModule(Recorder):
         self.record("source_height", source_height)
 
     @never_raises
+    def emit_balances(self, ledger_height: int | None, seconds: float | None) -> None:
+        """How far the balance ledger is and what a step took it, in seconds; None where balances are unknown."""
+        self.record("balances_known", int(seconds is not None))
+        self.record("balances_height", ledger_height)
+        if seconds is not None:
+            self.record("balances_duration", seconds * 1000)
+
+    @never_raises
     def emit_block_latency(self, seconds_from_detection: float, source: str) -> None:
         """From a block's detection by `source` to its commit, in seconds."""
         self.record("block_latency", seconds_from_detection * 1000, source=source)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from utxoiq.errors import ConfigError, StoreError, Transient, WarehouseError
 from utxoiq.history import History, Past, Window
-from utxoiq.models import BlockRecord, Cursor, MempoolSnapshot, PersistenceResult, Signal
+from utxoiq.models import BlockBalances, BlockRecord, Cursor, MempoolSnapshot, PersistenceResult, Signal
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client
@@ -32,6 +32,7 @@ class Store(Protocol):
     def state(self, block_hash: str) -> str | None: ...
     def window(self, block_hash: str, size: int) -> list[Past]: ...
     def mempool_of(self, block_hash: str) -> MempoolSnapshot | None: ...
+    def balances_of(self, block_hash: str) -> BlockBalances | None: ...
     def connect(self, record: BlockRecord) -> int: ...
     def disconnect(self, block_hash: str, correlation_id: str) -> int: ...
     def persist_signals(self, signals: Sequence[Signal], correlation_id: str) -> int: ...
@@ -77,7 +78,7 @@ class SignalPersistenceModule:
         result = await self._write(record.correlation_id, write)
         if result.success and self._ends_with(record.facts.previousblockhash):
             flows = record.flows.sums() if record.flows else None
-            past = [Past(record.facts, flows, record.block.mempool)]
+            past = [Past(record.facts, flows, record.block.mempool, record.balances)]
             if known:  # what was stored of it before may count beside this
                 past = await asyncio.to_thread(self.store.window, block_hash, 1)
             self._history.append(*past)
@@ -87,6 +88,10 @@ class SignalPersistenceModule:
         """The mempool a block that was here before was mined from: it does not change when the block returns. Raises
         StoreError."""
         return await asyncio.to_thread(self.store.mempool_of, str(block_hash))
+
+    async def recorded_balances(self, block_hash: Hash256) -> BlockBalances | None:
+        """What a block that was here before did to large balances. Raises StoreError."""
+        return await asyncio.to_thread(self.store.balances_of, str(block_hash))
 
     async def disconnect(self, block_hash: Hash256, correlation_id: str) -> PersistenceResult:
         """Take the tip off and retract what it said, or change nothing."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 APPLICATION_ID = 0x7574786F  # "utxo"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -59,6 +59,16 @@ CREATE TABLE IF NOT EXISTS flows (
     recorded_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS flows_by_block ON flows (block_hash, seq);
+
+CREATE TABLE IF NOT EXISTS balances (
+    seq INTEGER PRIMARY KEY,
+    block_hash TEXT NOT NULL REFERENCES blocks,
+    digest TEXT NOT NULL,
+    labels_version TEXT NOT NULL,
+    balances TEXT NOT NULL CHECK (json_valid(balances)),
+    recorded_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS balances_by_block ON balances (block_hash, seq);
 
 CREATE TABLE IF NOT EXISTS forecasts (
     forecast_id TEXT PRIMARY KEY,
@@ -268,6 +278,10 @@ WHERE f.seq = (SELECT max(seq) FROM facts g WHERE g.block_hash = f.block_hash);
 CREATE VIEW current_flows AS
 SELECT f.* FROM flows f
 WHERE f.seq = (SELECT max(seq) FROM flows g WHERE g.block_hash = f.block_hash);
+
+CREATE VIEW current_balances AS
+SELECT f.* FROM balances f
+WHERE f.seq = (SELECT max(seq) FROM balances g WHERE g.block_hash = f.block_hash);
 
 CREATE VIEW forecast_scores AS
 SELECT f.*, b.height AS block_height, b.simulated,

@@ -14,6 +14,7 @@ from utxoiq.errors import ConfigError, NotLinked, StoreError, WrongNetwork
 from utxoiq.history import Past
 from utxoiq.models import (
     Backfilled,
+    BlockBalances,
     BlockFacts,
     BlockFlows,
     BlockRecord,
@@ -41,9 +42,9 @@ WITH RECURSIVE branch (block_hash, prev_hash, depth) AS (
 )
 """
 PAST_OF_BRANCH = (
-    BRANCH + "SELECT facts, flows, snapshot FROM branch JOIN current_facts USING (block_hash) "  # noqa: S608
+    BRANCH + "SELECT facts, flows, snapshot, balances FROM branch JOIN current_facts USING (block_hash) "  # noqa: S608
     "LEFT JOIN current_flows USING (block_hash) LEFT JOIN block_snapshots USING (block_hash) "
-    "LEFT JOIN mempool_snapshots USING (snapshot_id) ORDER BY depth DESC"
+    "LEFT JOIN mempool_snapshots USING (snapshot_id) LEFT JOIN current_balances USING (block_hash) ORDER BY depth DESC"
 )
 MOST_STORED_TRANSFERS = 20
 """The largest of a block's flows that are stored one by one; its sums are of all."""
@@ -121,8 +122,9 @@ class SqliteStore:
                 BlockFacts.from_dict(json.loads(facts)),
                 None if flows is None else BlockFlows.from_dict(json.loads(flows)),
                 None if snapshot is None else MempoolSnapshot.from_dict(json.loads(snapshot)),
+                None if balances is None else BlockBalances.from_dict(json.loads(balances)),
             )
-            for facts, flows, snapshot in self.database.query(PAST_OF_BRANCH, block_hash, size)
+            for facts, flows, snapshot, balances in self.database.query(PAST_OF_BRANCH, block_hash, size)
         ]
 
     def mempool_of(self, block_hash: str) -> MempoolSnapshot | None:
@@ -132,6 +134,11 @@ class SqliteStore:
             block_hash,
         )
         return None if text is None else MempoolSnapshot.from_dict(json.loads(text))
+
+    def balances_of(self, block_hash: str) -> BlockBalances | None:
+        """What a block did to large balances, None where that is not known."""
+        text = self.database.value("SELECT balances FROM current_balances WHERE block_hash = ?", block_hash)
+        return None if text is None else BlockBalances.from_dict(json.loads(text))
 
     def ancestors(self, block_hash: str) -> Iterator[tuple[str, bytes]]:
         """(hash, header) of a stored block and of those below it, downwards, as far as they are linked."""
@@ -262,7 +269,8 @@ class SqliteStore:
 
     def _write_found(self, record: BlockRecord, at: int, signal_types: Collection[str] | None = None) -> int:
         """All but the block itself."""
-        rows = self._write_flows(record.flows, at) + self._write_forecasts(record, at)
+        rows = self._write_flows(record.flows, at) + self._write_balances(record.balances, at)
+        rows += self._write_forecasts(record, at)
         rows += self._append("signals", "signal_id", record.signals, record.correlation_id, at)
         rows += self._append("insights", "insight_id", record.insights, record.correlation_id, at)
         return rows + self._supersede(record, at, signal_types)
@@ -411,6 +419,15 @@ class SqliteStore:
         return self.database.insert(
             "flows", {**row, "flows": asdict(flows.sums(MOST_STORED_TRANSFERS)), "recorded_at": at}
         )
+
+    def _write_balances(self, balances: BlockBalances | None, at: int) -> int:
+        if balances is None:
+            return 0
+        latest = self.database.value("SELECT digest FROM current_balances WHERE block_hash = ?", balances.blockhash)
+        if latest == balances.digest:
+            return 0
+        row = {"block_hash": balances.blockhash, "digest": balances.digest, "labels_version": balances.labels_version}
+        return self.database.insert("balances", {**row, "balances": balances.as_dict(), "recorded_at": at})
 
     def _write_forecasts(self, record: BlockRecord, at: int) -> int:
         told = {"correlation_id": record.correlation_id, "recorded_at": at}

@@ -153,7 +153,10 @@ class HistoricalBackfillModule:
                         tally.tell()
                         continue
                     block = await self._as_seen(read, persistence)
-                    context = ProcessingContext(read.facts, window, self._labels, tally.correlation_id, read.flows)
+                    balances = await persistence.recorded_balances(read.block.block_hash)
+                    context = ProcessingContext(
+                        read.facts, window, self._labels, tally.correlation_id, read.flows, balances
+                    )
                     found = await orchestrator.generate_signals(block, context)
                     tally.add(found.signals)
                     record = BlockRecord(
@@ -199,7 +202,8 @@ class HistoricalBackfillModule:
                 if (facts.height or 0) >= first:
                     yield read, history.window(size)
                 snapshot = await asyncio.to_thread(self._store.mempool_of, facts.blockhash)
-                history.append(Past(facts, flows.sums() if flows else None, snapshot))
+                balances = await asyncio.to_thread(self._store.balances_of, facts.blockhash)
+                history.append(Past(facts, flows.sums() if flows else None, snapshot, balances))
                 if len(history.rows) > size + SLACK:
                     history = History(history.rows[-max(size, 1) :])
         finally:

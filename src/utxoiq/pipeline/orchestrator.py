@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from utxoiq.chain.hashes import Hash256
     from utxoiq.chain.network import Network
     from utxoiq.insights.generator import InsightGenerator
-    from utxoiq.models import BlockData, PersistenceResult
+    from utxoiq.models import BlockBalances, BlockData, BlockFlows, PersistenceResult
     from utxoiq.persistence.module import SignalPersistenceModule
+    from utxoiq.pipeline.holdings import BalanceKeeper
 
 log = logging.getLogger(__name__)
 block_log = logging.getLogger("utxoiq.block")
@@ -57,11 +58,13 @@ class PipelineOrchestrator:
         monitoring_module: MonitoringModule | None = None,
         *,
         insight_generator: InsightGenerator | None = None,
+        balances: BalanceKeeper | None = None,
         labels: LabelSet | Callable[[Network], LabelSet] | None = None,
         processor_timeout: float = PROCESSOR_TIMEOUT,
         commit_retries: int = 0,
     ) -> None:
         """`insight_generator`: narrate within the block's own commit; None leaves signals for a worker.
+        `balances`: a ledger kept at the store's tip; None: balances are unknown.
         `labels`: a set, or what gives the one of a network; None for the packaged ones.
         `commit_retries`: how often a commit is tried again, after 1, 2, 4 … s, while the store's trouble may pass."""
         self.signal_persistence = signal_persistence
@@ -71,6 +74,7 @@ class PipelineOrchestrator:
         self.configure(signal_processors)
         self._retries = commit_retries
         self._generator = insight_generator
+        self.balances = balances
         self._labels_of: Callable[[Network], LabelSet] = labels_for
         if isinstance(labels, LabelSet):
             self._labels_of = lambda _: labels
@@ -136,7 +140,8 @@ class PipelineOrchestrator:
         block = replace(block, mempool=recorded) if recorded else block
         with self.monitoring.span("signals"):
             window = await self.signal_persistence.window(block.prev_hash, self._window_size if cursor else 0)
-            context = ProcessingContext(facts, window, labels, correlation_id, flows)
+            balances = await self._balances_after(block, flows, labels, cursor)
+            context = ProcessingContext(facts, window, labels, correlation_id, flows, balances)
             signals, forecasts, _ = await self.generate_signals(block, context)
         timing["signal_generation_ms"] = _ms_since(began)
         with self.monitoring.span("insights"):
@@ -144,8 +149,9 @@ class PipelineOrchestrator:
         persisting = time.perf_counter()
         foretold = audit(block.mempool, facts) if block.mempool else None
         record = BlockRecord(
-            block, facts, tuple(signals), tuple(insights), cursor, correlation_id, foretold, flows, tuple(forecasts)
-        )
+            block, facts, tuple(signals), tuple(insights), cursor, correlation_id, foretold, flows, tuple(forecasts),
+            balances,
+        )  # fmt: skip
         with self.monitoring.span("commit"):
             written = await self._commit(record)
         if written.success and facts.pool_name:
@@ -174,7 +180,10 @@ class PipelineOrchestrator:
 
     async def disconnect_block(self, block_hash: Hash256) -> PersistenceResult:
         """Take the tip off and retract what it said."""
-        return await self.signal_persistence.disconnect(block_hash, uuid4().hex)
+        result = await self.signal_persistence.disconnect(block_hash, uuid4().hex)
+        if result.success and self.balances:
+            await self.balances.disconnect(block_hash)
+        return result
 
     def close(self) -> None:
         """End the processors' threads."""
@@ -194,6 +203,13 @@ class PipelineOrchestrator:
         if block.height is None:
             return None
         return Cursor(str(block.block_hash), block.height)
+
+    async def _balances_after(
+        self, block: BlockData, flows: BlockFlows | None, labels: LabelSet, cursor: Cursor | None
+    ) -> BlockBalances | None:
+        """What the block did to large balances: by the ledger, or as it was recorded when the block was here before."""
+        found = await self.balances.connect(block, flows, labels) if self.balances and cursor else None
+        return found or await self.signal_persistence.recorded_balances(block.block_hash)
 
     @property
     def window_size(self) -> int:

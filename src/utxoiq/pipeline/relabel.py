@@ -122,19 +122,20 @@ async def _derive(
         min((s.block_height or 0) - int(s.inputs["window"]["blocks"]) for s in affected) if affected else cursor.height
     )
     size = cursor.height - max(0, min(first, cursor.height - A_MONTH)) + 1
-    mempools = {row.facts.blockhash: row.mempool for row in store.window(cursor.block_hash, size)}
+    recorded = {row.facts.blockhash: row for row in store.window(cursor.block_hash, size)}
     history = History()
     again: dict[str, Signal] = {}
     unwritten: list[tuple[BlockFacts, BlockFlows | None]] = []
     for block in source.branch(Hash256.from_display(cursor.block_hash), size):
         facts, flows = compute_facts(block, labels), compute_flows(block, labels)
-        seen = mempools.get(facts.blockhash)
+        seen = recorded.get(facts.blockhash, Past(facts))
         for signal in wanted.get(facts.blockhash, ()):
             context = ProcessingContext(
-                facts, history.window(signal.inputs["window"]["blocks"]), labels, signal.correlation_id, flows
-            )
-            again |= await _say_again(signal, replace(block, mempool=seen), context)
-        history.append(Past(facts, flows and flows.sums(), seen))
+                facts, history.window(signal.inputs["window"]["blocks"]), labels, signal.correlation_id, flows,
+                seen.balances,
+            )  # fmt: skip
+            again |= await _say_again(signal, replace(block, mempool=seen.mempool), context)
+        history.append(Past(facts, flows and flows.sums(), seen.mempool, seen.balances))
         unwritten.append((facts, flows))
         on_block()
         if len(unwritten) == BATCH:

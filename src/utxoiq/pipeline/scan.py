@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from utxoiq.errors import StoreError, WrongNetwork
@@ -14,9 +14,12 @@ from utxoiq.pipeline.orchestrator import PipelineOrchestrator
 from utxoiq.processors.discovery import discover
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from utxoiq.entities.labels import LabelSet
     from utxoiq.models import Insight
     from utxoiq.persistence.sqlite import SqliteStore
+    from utxoiq.pipeline.holdings import BalanceKeeper
     from utxoiq.sources.base import BlockSource
 
 
@@ -35,16 +38,23 @@ async def scan(
     store: SqliteStore,
     *,
     labels: LabelSet | None = None,
+    ledger: Path | None = None,
     on_step: Callable[[Connected | Disconnected], None] | None = None,
 ) -> ScanResult:
     """Follow `source` from the store's cursor to its tip, committing block by block.
 
-    Raises WrongNetwork, StoreError where a commit fails (all before it is kept), SourceError, DecodeError.
+    `ledger`: the folder of a ledger of balances, kept at the tip too; a new one where the source and the store begin
+    with genesis.
+
+    Raises LedgerError where there is none, WrongNetwork, StoreError where a commit fails (all before it is kept),
+    SourceError, DecodeError.
     """
     if store.network not in (None, source.network.name):
         raise WrongNetwork(f"the store holds {store.network}, the source {source.network.name}: give another --db")
-    persistence = SignalPersistenceModule(store=store)
-    orchestrator = PipelineOrchestrator(discover(), persistence, insight_generator=InsightGenerator(), labels=labels)
+    persistence, balances = SignalPersistenceModule(store=store), _keeper(ledger, source, store)
+    orchestrator = PipelineOrchestrator(
+        discover(), persistence, insight_generator=InsightGenerator(), labels=labels, balances=balances
+    )
     result = ScanResult()
     try:
         async for step in source.follow(store.cursor()):
@@ -53,7 +63,23 @@ async def scan(
                 on_step(step)
     finally:
         orchestrator.close()
+        if balances:
+            balances.close()
     return result
+
+
+def _keeper(ledger: Path | None, source: BlockSource, store: SqliteStore) -> BalanceKeeper | None:
+    """A power cut may cost the ledger some blocks, which it reads again: a scan need not wait for the disk."""
+    if ledger is None:
+        return None
+    from utxoiq.balances.ledger import Ledger  # noqa: PLC0415 its kernels load only where it is used
+    from utxoiq.balances.manifest import NAME  # noqa: PLC0415
+    from utxoiq.balances.records import DEFAULTS  # noqa: PLC0415
+    from utxoiq.pipeline.holdings import BalanceKeeper  # noqa: PLC0415
+
+    if not (ledger / NAME).exists() and store.cursor() is None and source.tip() and source.lowest() == 0:
+        Ledger.create(ledger, source.network).close()
+    return BalanceKeeper(ledger, source.block_at, settings=replace(DEFAULTS, sync=False))
 
 
 async def _take(step: Connected | Disconnected, orchestrator: PipelineOrchestrator, result: ScanResult) -> None:

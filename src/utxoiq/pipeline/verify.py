@@ -11,7 +11,7 @@ from utxoiq.errors import ConfigError, InputRefused, UtxoiqError
 from utxoiq.facts.compute import compute_facts
 from utxoiq.facts.flows import compute_flows
 from utxoiq.history import Past, Window
-from utxoiq.models import FACTS_VERSION, MempoolSnapshot, Signal, canonical_json
+from utxoiq.models import FACTS_VERSION, Signal, canonical_json
 from utxoiq.processors.base import ProcessingContext, ProcessorConfig
 from utxoiq.processors.calibration import packaged
 from utxoiq.processors.discovery import discover
@@ -30,12 +30,11 @@ class Verdict:
     reason: str
 
 
-async def verify(
-    signal: Signal, source: BlockSource, labels: LabelSet, mempools: Sequence[MempoolSnapshot | None] = ()
-) -> Verdict:
+async def verify(signal: Signal, source: BlockSource, labels: LabelSet, recorded: Sequence[Past] = ()) -> Verdict:
     """Read the blocks the signal rests on from `source` and derive it with its recorded settings and versions.
 
-    `mempools`: as recorded for the same blocks; what a mempool held can't be read again from blocks.
+    `recorded`: what the store has of the same blocks, the last of them last; their mempools and balances can't be read
+    again from blocks.
     """
     try:
         processor, size = _recorded_inputs(signal, labels)
@@ -45,16 +44,30 @@ async def verify(
         return Verdict("cannot tell", str(error))
     if len(blocks) < size:
         return Verdict("cannot tell", f"it rests on {size} blocks, of which the source has {len(blocks)}")
-    seen = (*[None] * (size - len(mempools)), *mempools)
-    if signal.inputs.get("mempool") is not None and seen[-1] is None:
-        return Verdict("cannot tell", "it rests on a mempool snapshot, which is not here")
-    past = [Past(row.facts, row.flows and row.flows.sums(), seen[i]) for i, row in enumerate(rows[:-1])]
-    context = ProcessingContext(rows[-1].facts, Window.of(past), labels, signal.correlation_id, rows[-1].flows)
-    verdict = _compare(signal, await processor.process_block(replace(blocks[-1], mempool=seen[-1]), context))
+    seen = {row.facts.blockhash: row for row in recorded}
+    rows = [_with_recorded(row, seen.get(row.facts.blockhash)) for row in rows]
+    if missing := _missing(signal, last := rows[-1]):
+        return Verdict("cannot tell", f"it rests on {missing}, which is not here")
+    past = [row._replace(flows=row.flows and row.flows.sums()) for row in rows[:-1]]
+    context = ProcessingContext(last.facts, Window.of(past), labels, signal.correlation_id, last.flows, last.balances)
+    verdict = _compare(signal, await processor.process_block(replace(blocks[-1], mempool=last.mempool), context))
     unknown = sum(block.spent is None for block in blocks)
     if verdict.verdict == "different" and unknown:
         return Verdict("cannot tell", f"the source has no spent outputs for {unknown} of the {size} blocks it rests on")
     return verdict
+
+
+def _with_recorded(row: Past, recorded: Past | None) -> Past:
+    return row._replace(mempool=recorded.mempool, balances=recorded.balances) if recorded else row
+
+
+def _missing(signal: Signal, last: Past) -> str | None:
+    """What no block tells again and the signal rests on."""
+    if signal.inputs.get("mempool") is not None and last.mempool is None:
+        return "a mempool snapshot"
+    if signal.inputs.get("balances") not in (None, last.balances and last.balances.digest):
+        return "what a ledger knew of balances"
+    return None
 
 
 class _OtherInputs(UtxoiqError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from utxoiq.errors import ConfigError
 from utxoiq.history import Past, Window
-from utxoiq.models import BlockFacts, BlockFlows, Signal, SignalType, digest
+from utxoiq.models import BlockBalances, BlockFacts, BlockFlows, Signal, SignalType, digest
 from utxoiq.processors.calibration import packaged
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from utxoiq.processors.metadata import Field
 
 FACTS_READ_BY_ALL = ("blockhash", "height", "time", "simulated")
+Reach = Literal["never", "of the block", "of the window"]
 A_MONTH = 4320
 """Blocks of 30 days."""
 
@@ -61,8 +62,8 @@ class ProcessingContext:
     correlation_id: str
     flows: BlockFlows | None = None
     """Of this block; None where what it spent is unknown."""
-    balances: None = None
-    """Of every script at the parent; None without a ledger."""
+    balances: BlockBalances | None = None
+    """What this block did to large balances, before (at the parent) and after; None without a ledger there."""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -83,7 +84,7 @@ class SignalProcessor(ABC):
     signal_type: ClassVar[SignalType]
     model_version: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
-    reads_flows: ClassVar[Literal["never", "of the block", "of the window"]] = "never"
+    reads_flows: ClassVar[Reach] = "never"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]]
     """Kind -> what its metadata holds, by name."""
     window_blocks: ClassVar[int]
@@ -133,9 +134,11 @@ class SignalProcessor(ABC):
         """The last `window_size` blocks before this one."""
         return context.window.last(self.window_size)
 
-    def inputs(self, context: ProcessingContext, mempools: Seen | None = None) -> dict[str, Any]:
-        """Digest and versions of all it saw: what `verify` needs to see it again. `mempools`: for a signal that rests
-        on them."""
+    def inputs(
+        self, context: ProcessingContext, mempools: Seen | None = None, balances: Reach = "never"
+    ) -> dict[str, Any]:
+        """Digest and versions of all it saw: what `verify` needs to see it again. `mempools`, `balances`: for a signal
+        that rests on them."""
         fields = (*FACTS_READ_BY_ALL, *self.reads)
         window = self.window(context)
         now = Past(context.facts, context.flows)
@@ -156,6 +159,10 @@ class SignalProcessor(ABC):
             name = mempools.last and mempools.last.snapshot_id
             seen.append(digest_of_series([*window.series(mempool_of), name or ""]))
             inputs["mempool"] = name
+        if balances != "never" and context.balances is not None:
+            before = window.series(balances_of) if balances == "of the window" else []
+            seen.append(digest_of_series([*before, context.balances.digest]))
+            inputs["balances"] = context.balances.digest
         return {"digest": digest([seen, self.settings]), **inputs}
 
     def signal(
@@ -168,15 +175,16 @@ class SignalProcessor(ABC):
         metadata: dict[str, Any],
         txids: Sequence[str] = (),
         mempools: Seen | None = None,
+        balances: Reach = "never",
     ) -> list[Signal]:
         """The signal, as a list of one; of none where its confidence, calibrated if it can be, is below the threshold.
-        `mempools`: where the signal rests on those of the window and of the block."""
+        `mempools`: where the signal rests on those of the window and of the block. `balances`: where on them."""
         measured = packaged().of(self.model_version, kind, confidence, basis) if self.config.calibration else None
         if measured is not None:
             confidence, basis = measured.confidence, measured.basis
         if confidence < self.config.confidence_threshold:
             return []
-        facts, inputs = context.facts, self.inputs(context, mempools)
+        facts, inputs = context.facts, self.inputs(context, mempools, balances)
         if measured is not None:
             inputs["digest"] = digest([inputs["digest"], measured.inputs["version"]])
             inputs["calibration"] = measured.inputs
@@ -216,6 +224,10 @@ def facts_version_of(row: Past) -> int:
 
 def mempool_of(row: Past) -> str:
     return row.mempool.snapshot_id if row.mempool else ""
+
+
+def balances_of(row: Past) -> str:
+    return row.balances.digest if row.balances else ""
 
 
 def digest_of_series(digests: list[str]) -> str:

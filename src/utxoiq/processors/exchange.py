@@ -11,7 +11,7 @@ from utxoiq.history import Past
 from utxoiq.processors.base import A_MONTH, ProcessingContext, SignalProcessor
 from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
-from utxoiq.processors.moves import MOVES, labels_suffice, moves
+from utxoiq.processors.moves import HOLDINGS, MOVES, holdings, labels_suffice, moves
 from utxoiq.processors.statistics import chance_confidence, median, tail_p
 from utxoiq.units import COIN
 
@@ -48,7 +48,7 @@ class ExchangeProcessor(SignalProcessor):
     reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
         **dict.fromkeys(("net_inflow", "net_outflow"), having(*NET)),
-        **dict.fromkeys(SINGLE, having(*MOVES)),
+        **dict.fromkeys(SINGLE, having(*MOVES, *HOLDINGS)),
     }
     window_blocks = A_MONTH
     defaults: ClassVar[Mapping[str, float]] = {
@@ -71,8 +71,11 @@ class ExchangeProcessor(SignalProcessor):
         ground = Ground.of(context, self.window(context))
         for kind, way in SINGLE.items():
             for one, confidence, basis in moves(ground, ("exchange",), way, self.thresholds["large_btc"]):
-                metadata = one.metadata(flows, context.entities)
-                signals += self.signal(context, kind, one.entity.id, confidence, basis, metadata, one.txids)
+                metadata = {**one.metadata(flows, context.entities), **(held := holdings(context, one.entity.id))}
+                signals += self.signal(
+                    context, kind, one.entity.id, confidence, basis, metadata, one.txids,
+                    balances="of the block" if held else "never",
+                )  # fmt: skip
         return signals
 
     def _net(self, context: ProcessingContext, flows: BlockFlows) -> list[Signal]:

@@ -97,6 +97,8 @@ class Moves:
 MOVES = ("entity_id", "entity_name", "amount", "largest", "transactions", "counterparty", "attributed_share",
          "unknown_share", "inferred_share", "block_attributed_share")  # fmt: skip
 """Names of `Moves.metadata`."""
+HOLDINGS = ("labelled_balance", "labelled_addresses")
+"""Names of `holdings`."""
 
 
 class Move(NamedTuple):
@@ -176,6 +178,16 @@ def _amount(transfer: Transfer, flow: EntityFlow, way: Way) -> int:
     if way == "within":
         return flow.received if transfer.pattern in WITHIN else 0
     return flow.arrived if way == "arrived" else flow.left_least
+
+
+def holdings(context: ProcessingContext, who: str) -> dict[str, int]:
+    """What an entity's labelled addresses hold after the block, by a ledger under the same labels; nothing where that
+    is unknown."""
+    balances = context.balances
+    if balances is None or balances.labels_version != context.facts.labels_version or who not in balances.entities:
+        return {}
+    held = balances.entities[who]
+    return {"labelled_balance": held.after, "labelled_addresses": held.scripts}
 
 
 def return_rate(context: ProcessingContext, window: Window, who: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from utxoiq.processors.base import A_MONTH, ProcessingContext, SignalProcessor
 from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
-from utxoiq.processors.moves import MOVES, Moves, moves
+from utxoiq.processors.moves import HOLDINGS, MOVES, Moves, holdings, moves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ class TreasuryProcessor(SignalProcessor):
     reads = ()
     reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = dict.fromkeys(
-        WAYS, having(*MOVES, "ticker", "known_holdings", "holdings_as_of", "holdings_change")
+        WAYS, having(*MOVES, "ticker", "known_holdings", "holdings_as_of", "holdings_change", *HOLDINGS)
     )
     window_blocks = A_MONTH
     defaults: ClassVar[Mapping[str, float]] = {"moved_btc": 10}
@@ -42,12 +42,16 @@ class TreasuryProcessor(SignalProcessor):
         for kind, way in WAYS.items() if flows else ():
             found = moves(ground, HOLDERS, way, self.thresholds["moved_btc"], graded=True)
             for one, confidence, basis in found:
-                metadata = {**one.metadata(flows, context.entities), **_holdings(one)}  # type: ignore[arg-type]
-                signals += self.signal(context, kind, one.entity.id, confidence, basis, metadata, one.txids)
+                held = holdings(context, one.entity.id)
+                metadata = {**one.metadata(flows, context.entities), **_known(one), **held}  # type: ignore[arg-type]
+                signals += self.signal(
+                    context, kind, one.entity.id, confidence, basis, metadata, one.txids,
+                    balances="of the block" if held else "never",
+                )  # fmt: skip
         return signals
 
 
-def _holdings(one: Moves) -> dict[str, Any]:
+def _known(one: Moves) -> dict[str, Any]:
     """What is known of the entity's holdings, and how much of them moved; what is unknown is left out."""
     known = one.entity.known_holdings or {}
     sat, as_of = known.get("sat"), known.get("as_of")

@@ -1,4 +1,4 @@
-"""Whale signals: transactions and coins so large or old that few like them were seen, whoever owns them.
+"""Whale signals: transactions, coins and balances so large or old that few like them were seen, whoever owns them.
 
 Formulas, limits and when such a signal is right: docs/signals/whale.md.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from utxoiq.processors.base import ProcessingContext, SignalProcessor
+from utxoiq.processors.base import ProcessingContext, Reach, SignalProcessor
+from utxoiq.processors.holders import ALL, CROSSING, LEDGER, WEEK, Said, crossings, together, weekly
 from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
 from utxoiq.processors.moves import WITHIN, stays_perhaps
@@ -26,17 +27,20 @@ TRANSFER = ("moved", "change", "fee", "inputs", "outputs", "larger_before", "win
 
 
 class WhaleProcessor(SignalProcessor):
-    """Large transfers and consolidations, dormant coins waking, blocks that spend unusually much age. What would need
-    balances is not said while there are none."""
+    """Large transfers and consolidations, dormant coins waking, blocks that spend unusually much age; and where a
+    ledger tells balances, those that pass a limit, change much within a week, or all large ones together."""
 
     signal_type: ClassVar[SignalType] = "whale"
-    model_version = "whale-2"
+    model_version = "whale-3"
     reads = ("large_transfers", "large_coins", "coin_blocks_destroyed")
     reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
         **dict.fromkeys(("large_transfer", "large_consolidation"), having(*TRANSFER)),
         "dormant_coins": having("amount", "coins", "age_blocks", "age_days"),
         "coin_age_spike": having("coin_blocks", "usual_coin_blocks", "ratio", "window_blocks", "p_value"),
+        **dict.fromkeys(("balance_above", "balance_below"), having(*CROSSING)),
+        **dict.fromkeys(("balance_gathered", "balance_given"), having(*WEEK)),
+        **dict.fromkeys(("large_holders_gain", "large_holders_loss"), having(*ALL)),
     }
     window_blocks = 1008
     defaults: ClassVar[Mapping[str, float]] = {
@@ -49,11 +53,32 @@ class WhaleProcessor(SignalProcessor):
         "age_p": 0.002,
         "age_ratio": 3,
         "quiet_blocks": 12,
+        "balance_btc": 1000,
+        "week_btc": 1000,
+        "week_share": 0.1,
+        "week_changes": 3,
+        "week_quiet": 144,
+        "holders_share": 0.02,
     }
 
     async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:  # noqa: ARG002
         """The signals of this block."""
-        return [*self._transfers(context), *self._dormant(context), *self._coin_age(context)]
+        found = [*self._transfers(context), *self._dormant(context), *self._coin_age(context)]
+        return [*found, *self._holders(context)]
+
+    def _holders(self, context: ProcessingContext) -> list[Signal]:
+        """What the ledger tells of balances."""
+        balances, window = context.balances, self.window(context)
+        if balances is None:
+            return []
+        limit = int(self.thresholds["balance_btc"] * COIN)
+        said: list[tuple[Said, Reach]] = [(one, "of the block") for one in crossings(context, balances, limit)]
+        said += [(one, "of the window") for one in weekly(context, balances, window, self.thresholds)]
+        said += [(one, "of the window") for one in together(balances, window, self.thresholds)]
+        signals: list[Signal] = []
+        for (kind, subject, metadata, txids), reach in said:
+            signals += self.signal(context, kind, subject, 1.0, LEDGER, metadata, txids, balances=reach)
+        return signals
 
     def _transfers(self, context: ProcessingContext) -> list[Signal]:
         """Transactions that moved much to other scripts than they spent from, and not within one labelled entity."""

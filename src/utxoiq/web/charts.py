@@ -17,6 +17,7 @@ from utxoiq.insights.slots import slots_of
 from utxoiq.models import BLOCK_WEIGHT, EntityFlow
 from utxoiq.persistence import reads
 from utxoiq.processors.exchange import net_of
+from utxoiq.processors.holders import held
 from utxoiq.processors.mempool import backlog_weight, feerate_of, payments_of
 from utxoiq.processors.miner import weight_share
 from utxoiq.processors.whale import coin_age, largest_transfer
@@ -56,8 +57,9 @@ class Metric:
     """Metadata values drawn across, and what each is called."""
     over: str | None = None
     """The metadata value that says over how many blocks `together` goes."""
-    together: Literal["sum", "share", "run"] | None = None
-    """`share`: of blocks that are 1; `run`: of such in a row. Unknown ones are none there, as the processor counts."""
+    together: Literal["sum", "share", "run", "level"] | None = None
+    """`share`: of blocks that are 1; `run`: of such in a row. Unknown ones are none there, as the processor counts.
+    `level`: `of` tells by how much a block changed it, the event what it is now."""
     bars: bool = False
     blocks: int = USUAL_BLOCKS
     sign: int = 1
@@ -182,8 +184,8 @@ def _chart(store: SqliteStore, signal: Signal, metric: Metric, headline: str, *,
     rows = store.window(signal.block_hash, drawn + over)
     asked = Asked(signal.subject, _labels_version(rows, signal))
     values = [metric.of(row, asked) for row in rows]
-    series = together(values, metric.together, over)
     marked = _number(signal, metric.event)
+    series = levels(values, marked) if metric.together == "level" else together(values, metric.together, over)
     now = metric.sign * marked if marked is not None else series[-1] if series else None
     if now is None:
         return None
@@ -249,6 +251,14 @@ def together(values: Sequence[Number], how: str | None, over: int) -> list[Numbe
     if how == "share":
         return [look.count(1) / over for look in looks]
     return [None if None in look else math.fsum(look) for look in looks]  # type: ignore[arg-type]
+
+
+def levels(changes: Sequence[Number], now: Number) -> list[Number]:
+    """What was after each block, from the last one back; None as soon as a change is unknown."""
+    found = [now]
+    for change in reversed(changes[1:]):
+        found.append(None if change is None or found[-1] is None else found[-1] - change)
+    return found[::-1]
 
 
 def thinned(points: Sequence[tuple[int, Number]], *, largest: bool) -> list[tuple[int, Number]]:
@@ -432,6 +442,18 @@ def oldest_large_coin(row: Past, _: Asked) -> Number:
     return None if ages is None or None in ages else max(ages, default=0)
 
 
+def balance_change(row: Past, asked: Asked) -> Number:
+    """Of the address, 0 in blocks that left it as it was."""
+    if row.balances is None:
+        return None
+    changes = (one for one in row.balances.changes if asked.subject in (one.address, f"script:{one.script}"))
+    return sum(one.after - one.before for one in changes)
+
+
+def held_by_all(row: Past, _: Asked) -> Number:
+    return held(row)
+
+
 def age_destroyed(row: Past, _: Asked) -> Number:
     """BTC times blocks."""
     age = coin_age(row)
@@ -447,6 +469,8 @@ ARRIVED = Metric("Arrived in a block", "sat", arrived, "amount", bars=True)
 LEFT = Metric("Left in a block, at least", "sat", left, "amount", bars=True)
 WITHIN = Metric("Moved within in a block, change too", "sat", within, "amount", bars=True)
 TRANSFER = Metric("Largest transfer of a block", "sat", transfer, "moved", bars=True)
+BALANCE = Metric("Balance of the address", "sat", balance_change, "balance", {"limit": "limit"}, together="level")
+HOLDERS = Metric("Held by all large addresses", "sat", held_by_all, "held", {"held_before": "before"})
 OVER = {"usual_amount": "usual", "most_amount": "most before"}
 NET = "Net flow over {flow_blocks} blocks (in above 0)"
 PRESSURE = "Net flow to exchanges over {flow_blocks} blocks"
@@ -499,6 +523,12 @@ METRICS: Mapping[tuple[str, str], Metric] = {
     ("whale", "coin_age_spike"): Metric(
         "Coin age spent in a block", "BTC × blocks", age_destroyed, "coin_blocks", {"usual_coin_blocks": "usual"}
     ),
+    ("whale", "balance_above"): BALANCE,
+    ("whale", "balance_below"): BALANCE,
+    ("whale", "balance_gathered"): BALANCE,
+    ("whale", "balance_given"): BALANCE,
+    ("whale", "large_holders_gain"): HOLDERS,
+    ("whale", "large_holders_loss"): HOLDERS,
     ("predictive", "feerate_rise"): FORECAST,
     ("predictive", "feerate_fall"): FORECAST,
     ("predictive", "liquidity_inflow"): Metric(

@@ -7,8 +7,12 @@ import re
 from utxoiq.insights.claims.reading import CLAUSE_END, Reading, reasons, sentences
 from utxoiq.insights.lexicon import pattern, pattern_of_kind
 
-RULE = "a rule, read off the block"
-"""The basis of what needs no statistics."""
+RULES = ("a rule, read off the block", "a rule, read off the ledger of balances")
+"""Bases of what needs no statistics."""
+
+
+HELD = {"balance", "held", "labelled_balance"}
+"""Values of signals that tell what somebody holds."""
 
 
 def certainty(reading: Reading) -> list[str]:
@@ -17,7 +21,8 @@ def certainty(reading: Reading) -> list[str]:
     names = ["overstated", "first", "ever"]
     names += ["whole_amount"] if allowed.at_least else []
     names += [] if allowed.extreme or pattern("on_record").search(rest) else ["record"]
-    names += [] if reading.signal.signal_type == "treasury" else ["balance"]
+    told = reading.signal.metadata
+    names += [] if reading.signal.signal_type == "treasury" or HELD & {*told} else ["balance"]
     found = [one for name in names for one in pattern(name).findall(rest)]
     wholes = ["all_of"] if reading.signal.metadata.get("unknown_share") == 0 else ["all_of", "all_of_it"]
     found += [one for name in wholes for one in pattern(name).findall(pattern("nearly_all").sub("", rest))]
@@ -58,7 +63,7 @@ def doings(reading: Reading) -> list[str]:
 def calibration(reading: Reading) -> list[str]:
     """Only what a rule says is proven; what was measured in a simulated economy is calibrated, on no real chain."""
     basis = reading.signal.confidence_basis
-    if basis.get("basis") == RULE:
+    if basis.get("basis") in RULES:
         return []
     claimed = [clause for clause in CLAUSE_END.split(reading.rest) if not pattern("denied").search(clause)]
     found = [one for clause in claimed for one in pattern("proven").findall(clause)]
@@ -69,7 +74,7 @@ def calibration(reading: Reading) -> list[str]:
 
 def sources(reading: Reading) -> list[str]:
     """A confidence comes from what the program counted, and from nobody's word nor from what came later."""
-    by_rule = reading.signal.confidence_basis.get("basis") == RULE
+    by_rule = reading.signal.confidence_basis.get("basis") in RULES
     told = pattern("denial").sub(" ", reading.rest)
     names = ("sources", "unproven", *(("unruly",) if by_rule else ()))
     return reasons(
