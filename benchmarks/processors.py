@@ -34,7 +34,7 @@ AIM_MS, AIM_BYTES = 3.0, 200_000_000
 
 def economy(folder: Path) -> tuple[list[tuple[BlockData, Past]], object]:
     """Blocks with their facts and flows, and the labels they were made under."""
-    source, labels = simulated_source(folder, MADE, seed=1)
+    source, labels, _ = simulated_source(folder, MADE, seed=1)
     blocks = [data for data in source.blocks() if data.spent is not None]
     return [(data, Past(compute_facts(data, labels), compute_flows(data, labels))) for data in blocks], labels
 

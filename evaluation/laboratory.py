@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
+from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from evaluation.baseline import say
 from evaluation.claims import Claim, Job, Run
+from utxoiq.balances.records import DEFAULTS
 from utxoiq.chain.network import NETWORKS
+from utxoiq.demo import simulated_ledger
 from utxoiq.entities.labels import LabelSet, read_labels
 from utxoiq.errors import UtxoiqError
 from utxoiq.models import Disconnected
 from utxoiq.persistence import SignalPersistenceModule, open_store, reads
+from utxoiq.pipeline.holdings import BalanceKeeper
 from utxoiq.pipeline.orchestrator import PipelineOrchestrator
 from utxoiq.processors.base import ProcessorConfig, SignalProcessor
 from utxoiq.processors.discovery import discover, discovered
@@ -45,8 +49,12 @@ def perform(job: Job) -> Run:
     known = label_set(job)
     with TemporaryDirectory(prefix="utxoiq-laboratory-") as folder:
         write_blocks(Path(folder) / "blocks", economy.blocks(job.blocks))
-        with open_store(f"sqlite:///{folder}/store.db") as store:
-            asyncio.run(_scan(open_source(Path(folder)), store, known, _processors(job)))
+        source, ledger = open_source(Path(folder)), simulated_ledger(Path(folder), economy)
+        with (
+            open_store(f"sqlite:///{folder}/store.db") as store,
+            closing(BalanceKeeper(ledger, source.block_at, settings=replace(DEFAULTS, sync=False))) as balances,
+        ):
+            asyncio.run(_scan(source, store, known, _processors(job), balances))
             tip = store.cursor()
             rows = store.window(tip.block_hash, job.blocks) if tip else []
             board = scoreboard(reads.forecasts(store, 2 * job.blocks))
@@ -82,10 +90,12 @@ class _Strict(PipelineOrchestrator):
         return found
 
 
-async def _scan(source: BlockSource, store: SqliteStore, known: LabelSet, processors: list[SignalProcessor]) -> None:
+async def _scan(
+    source: BlockSource, store: SqliteStore, known: LabelSet, processors: list[SignalProcessor], balances: BalanceKeeper
+) -> None:
     """As `pipeline.scan` does, but for insights."""
     persistence = SignalPersistenceModule(store=store)
-    orchestrator = _Strict(processors, persistence, labels=known, processor_timeout=PATIENCE)
+    orchestrator = _Strict(processors, persistence, labels=known, processor_timeout=PATIENCE, balances=balances)
     try:
         async for step in source.follow(None):
             if isinstance(step, Disconnected):
@@ -94,6 +104,8 @@ async def _scan(source: BlockSource, store: SqliteStore, known: LabelSet, proces
             outcome = await orchestrator.process_new_block(step.block)
             if not outcome.success:
                 raise outcome.failure or UtxoiqError(outcome.error or "a commit failed")
+            if balances.status.reason:
+                raise UtxoiqError(f"block {step.block.height}: balances are unknown: {balances.status.reason}")
     finally:
         orchestrator.close()
 

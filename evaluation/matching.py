@@ -91,7 +91,7 @@ def _assign(claims: Iterable[Claim], events: Iterable[Event]) -> Iterator[tuple[
 
 
 def _key_of_event(event: Event) -> Hashable:
-    who = event.detail.get("txid") if event.entity is None else event.entity
+    who = event.detail.get("txid", event.detail.get("address")) if event.entity is None else event.entity
     return event.signal_type, event.kind, who, event.detail.get("direction")
 
 

@@ -112,8 +112,16 @@ def undo_bytes(per_tx: Sequence[Sequence[Coin]]) -> bytes:
 
 
 def _undo_coin(coin: Coin) -> bytes:
-    code = varint(coin.height * 2 + coin.is_coinbase)
-    return code + (b"\0" if coin.height else b"") + varint(_compress_amount(coin.value)) + _compress_script(coin.script)
+    return varint(coin.height * 2 + coin.is_coinbase) + (b"\0" if coin.height else b"") + _compressed(coin)
+
+
+def coin_bytes(coin: Coin) -> bytes:
+    """A coin as the UTXO set has it (`coins.h`)."""
+    return varint(coin.height * 2 + coin.is_coinbase) + _compressed(coin)
+
+
+def _compressed(coin: Coin) -> bytes:
+    return varint(_compress_amount(coin.value)) + _compress_script(coin.script)
 
 
 def varint(value: int) -> bytes:

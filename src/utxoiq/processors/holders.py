@@ -60,40 +60,54 @@ def weekly(
     """Large scripts that gathered or gave away much in several blocks of the window, at the first block in a while at
     which that is so."""
     steps_of = window.values(steps)
-    size, now = len(window), context.facts.height or 0
+    size, now = int(thresholds["week_blocks"]), context.facts.height or 0
     for one in balances.changes:
-        path = chained([*steps_of(one.script), Step(now, one.before, one.after)])
+        path = chained([*steps_of(one.script), Step(now, one.before, one.after)], balances.least)
         found = _gathered(path, size, thresholds)
-        quiet = [path[: n + 1] for n, step in enumerate(path[:-1]) if step.height >= now - thresholds["week_quiet"]]
-        if found is None or any(_gathered(earlier, size, thresholds) is not None for earlier in quiet):
+        if found is None or _is_known(path, found, thresholds):
             continue
-        base, changed = found
         metadata = {
-            **holder(context, one), "balance_before": base, "amount": abs(one.after - base), "changed_blocks": changed,
-            "window_blocks": size,
+            **holder(context, one), "balance_before": found.base, "amount": abs(found.change),
+            "changed_blocks": found.changes, "window_blocks": min(size, len(window)),
         }  # fmt: skip
-        kind = "balance_gathered" if one.after > base else "balance_given"
-        yield Said(kind, metadata["address"], metadata, one.txids)
+        yield Said(
+            "balance_gathered" if found.change > 0 else "balance_given", metadata["address"], metadata, one.txids
+        )
 
 
-def _gathered(path: Sequence[Step], size: int, thresholds: Mapping[str, float]) -> tuple[int, int] | None:
-    """(what was held before, blocks that went the same way) where the last `size` blocks of a path changed a large
-    balance by enough, in enough of them; None where not."""
-    recent = [step for step in path if step.height > path[-1].height - size]
+class Gathered(NamedTuple):
+    """What a script gained (below 0: gave up) on what it held at the beginning of a week, in how many blocks. Sat."""
+
+    base: int
+    change: int
+    changes: int
+
+
+def _is_known(path: Sequence[Step], found: Gathered, thresholds: Mapping[str, float]) -> bool:
+    """Whether as much was so at an earlier step that is not long past."""
+    size, since = int(thresholds["week_blocks"]), path[-1].height - thresholds["week_quiet"]
+    earlier = (_gathered(path[: n + 1], size, thresholds) for n, step in enumerate(path[:-1]) if step.height >= since)
+    return any(one is not None and (one.change > 0) == (found.change > 0) for one in earlier)
+
+
+def _gathered(path: Sequence[Step], size: int, thresholds: Mapping[str, float]) -> Gathered | None:
+    """Where the last `size` blocks of a path changed a large balance by enough, in enough of them, the last too."""
+    recent = [step for step in path if step.height > path[-1].height - max(1, size)]
     base, after = recent[0].before, recent[-1].after
     change = after - base
-    same_way = sum((step.after > step.before) == (change > 0) for step in recent)
-    last_is_it = (path[-1].after > path[-1].before) == (change > 0)
+    same_way = [(step.after > step.before) == (change > 0) for step in recent]
     least = max(thresholds["week_btc"] * COIN, thresholds["week_share"] * base)
     large = max(base, after) >= thresholds["balance_btc"] * COIN
-    enough = large and last_is_it and abs(change) >= least and same_way >= thresholds["week_changes"]
-    return (base, same_way) if enough else None
+    enough = large and same_way[-1] and abs(change) >= least and sum(same_way) >= thresholds["week_changes"]
+    return Gathered(base, change, sum(same_way)) if enough else None
 
 
-def chained(path: Sequence[Step]) -> Sequence[Step]:
-    """The end of a path each step of which begins with what the one before left: in between, nothing was missed."""
+def chained(path: Sequence[Step], least: int) -> Sequence[Step]:
+    """The end of a path in which nothing was missed: each step begins with what the one before left, or both of that
+    are below `least`, from which on changes are told."""
     for n in range(len(path) - 1, 0, -1):
-        if path[n].before != path[n - 1].after:
+        left, begins = path[n - 1].after, path[n].before
+        if left != begins and max(left, begins) >= least:
             return path[n:]
     return path
 
@@ -103,10 +117,10 @@ def together(balances: BlockBalances, window: Window, thresholds: Mapping[str, f
     which it has."""
     path = [one for one in window.series(held) if one is not None]
     least, quiet = thresholds["holders_share"], int(thresholds["week_quiet"])
-    if not path or len(path) < thresholds["minimum_history"] or not path[0]:
+    if not path or len(path) < thresholds["minimum_history"] or not path[0] or balances.least > LARGE_HOLDING:
         return
-    change = balances.held - path[0]
-    if abs(change) < least * path[0] or any(abs(one - path[0]) >= least * path[0] for one in path[-quiet:]):
+    change, lately = balances.held - path[0], path[max(0, len(path) - quiet) :]
+    if abs(change) < least * path[0] or any(abs(one - path[0]) >= least * path[0] for one in lately):
         return
     metadata = {
         "amount": abs(change), "held_before": path[0], "held": balances.held, "holders": balances.holders,
@@ -133,5 +147,5 @@ def steps(row: Past) -> Iterator[tuple[str, Step]]:
 
 
 def held(row: Past) -> int | None:
-    """By all large holders after a block."""
-    return row.balances.held if row.balances else None
+    """By all large holders after a block; None too for a ledger that does not know all of them."""
+    return row.balances.held if row.balances and row.balances.least <= LARGE_HOLDING else None

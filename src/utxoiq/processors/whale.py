@@ -19,7 +19,7 @@ from utxoiq.units import COIN
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from utxoiq.history import Past
+    from utxoiq.history import Past, Window
     from utxoiq.models import BlockData, Signal, SignalType
 
 BLOCKS_A_DAY = 144
@@ -42,7 +42,8 @@ class WhaleProcessor(SignalProcessor):
         **dict.fromkeys(("balance_gathered", "balance_given"), having(*WEEK)),
         **dict.fromkeys(("large_holders_gain", "large_holders_loss"), having(*ALL)),
     }
-    window_blocks = 1008
+    window_blocks = 1152
+    """A week, and the day before whose beginning nothing is told again."""
     defaults: ClassVar[Mapping[str, float]] = {
         "minimum_history": 144,
         "transfer_btc": 1000,
@@ -54,6 +55,7 @@ class WhaleProcessor(SignalProcessor):
         "age_ratio": 3,
         "quiet_blocks": 12,
         "balance_btc": 1000,
+        "week_blocks": 1008,
         "week_btc": 1000,
         "week_share": 0.1,
         "week_changes": 3,
@@ -66,6 +68,9 @@ class WhaleProcessor(SignalProcessor):
         found = [*self._transfers(context), *self._dormant(context), *self._coin_age(context)]
         return [*found, *self._holders(context)]
 
+    def _week(self, context: ProcessingContext) -> Window:
+        return self.window(context).last(int(self.thresholds["week_blocks"]))
+
     def _holders(self, context: ProcessingContext) -> list[Signal]:
         """What the ledger tells of balances."""
         balances, window = context.balances, self.window(context)
@@ -74,7 +79,7 @@ class WhaleProcessor(SignalProcessor):
         limit = int(self.thresholds["balance_btc"] * COIN)
         said: list[tuple[Said, Reach]] = [(one, "of the block") for one in crossings(context, balances, limit)]
         said += [(one, "of the window") for one in weekly(context, balances, window, self.thresholds)]
-        said += [(one, "of the window") for one in together(balances, window, self.thresholds)]
+        said += [(one, "of the window") for one in together(balances, self._week(context), self.thresholds)]
         signals: list[Signal] = []
         for (kind, subject, metadata, txids), reach in said:
             signals += self.signal(context, kind, subject, 1.0, LEDGER, metadata, txids, balances=reach)
@@ -86,7 +91,7 @@ class WhaleProcessor(SignalProcessor):
         large = [one for one in facts.large_transfers or () if one["moved"] >= least]
         if not large:
             return []
-        tops = [top for top in self.window(context).series(largest_transfer) if top is not None]
+        tops = [top for top in self._week(context).series(largest_transfer) if top is not None]
         if len(tops) < self.minimum_history:
             return []
         passed_over = self._within(context)
@@ -135,7 +140,7 @@ class WhaleProcessor(SignalProcessor):
 
     def _coin_age(self, context: ProcessingContext) -> list[Signal]:
         """Value times age of all coins the block spends, at the first block in a while that has so much."""
-        ages = [*self.window(context).series(coin_age), context.facts.coin_blocks_destroyed]
+        ages = [*self._week(context).series(coin_age), context.facts.coin_blocks_destroyed]
         p = self._spike(ages)
         quiet = range(1, min(int(self.thresholds["quiet_blocks"]), len(ages) - 1) + 1)
         if p is None or any(self._spike(ages[:-k]) is not None for k in quiet):

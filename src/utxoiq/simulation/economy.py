@@ -12,7 +12,7 @@ from utxoiq.simulation.crowd import Crowd, make_people
 from utxoiq.simulation.draws import exponential, stream
 from utxoiq.simulation.exchange import Exchange
 from utxoiq.simulation.hashrate import Hashrate
-from utxoiq.simulation.holders import Sleepers, Whales
+from utxoiq.simulation.holders import Hoarders, Sleepers, Whales
 from utxoiq.simulation.market import Market
 from utxoiq.simulation.mining import Draft, SimulatedBlock, make_coinbase, seal
 from utxoiq.simulation.payouts import Mistake, Payouts
@@ -49,6 +49,13 @@ def simulate(seed: int, blocks: int, regime: Regime = DEMO) -> Iterator[Simulate
     return Economy(seed, regime).blocks(blocks)
 
 
+class Owner(Protocol):
+    """Anyone who has coins before the first block."""
+
+    @property
+    def coins(self) -> list[Owned]: ...
+
+
 class Server(Actor, Protocol):
     """One that has customers, or pays bills."""
 
@@ -61,11 +68,15 @@ class Economy:
     def __init__(self, seed: int, regime: Regime = DEMO) -> None:
         self.seed, self.regime = seed, regime
         self.events: list[Event] = []
+        self.coins: dict[tuple[bytes, int], Coin] = {}
+        """Those there were before the first block, by txid (internal order) and index; whole when the run is over."""
 
     def blocks(self, blocks: int) -> Iterator[SimulatedBlock]:
         """See `simulate`. Each call is a new run from the start, with its own events."""
         self.events = []
-        return _Run(self.seed, blocks, self.regime, self.events).arrivals()
+        run = _Run(self.seed, blocks, self.regime, self.events)
+        self.coins = run.coins
+        return run.arrivals()
 
 
 class _Run:
@@ -74,12 +85,13 @@ class _Run:
     def __init__(self, seed: int, blocks: int, regime: Regime, events: list[Event]) -> None:
         self._rng, self._mining = stream(seed, "actors"), stream(seed, "mining")
         self._plan, self._time = make_plan(seed, blocks, regime), START_TIME
-        self._truth = Truth(self._plan, events)
+        self._truth = Truth(self._plan, events, self._populate(seed, regime))
+        self.coins = self._truth.holdings.coins
         self._market = Market(self._plan, regime, self._truth, stream(seed, "market"))
         self._hashrate = Hashrate(self._plan, self._truth, self._mining)
-        self._populate(seed, regime)
 
-    def _populate(self, seed: int, regime: Regime) -> None:
+    def _populate(self, seed: int, regime: Regime) -> list[Owned]:
+        """Make everybody; the coins that labelled owners have."""
         rng, plan = self._rng, self._plan
         people = make_people(seed, rng)
         exchanges = [Exchange(entity, seed, plan, rng) for entity in EXCHANGES]
@@ -90,9 +102,12 @@ class _Run:
             for served in servers:
                 served.serve(crowd)
         self._payouts = {miner.id: Payouts(miner, seed, plan, crowd, rng) for miner in MINERS}
-        others = (Whales(seed, plan, rng), Sleepers(plan, rng), Mistake(plan, crowd, rng))
+        pools = list(self._payouts.values())
+        others = (Whales(seed, plan, rng), Sleepers(plan, rng), Mistake(plan, crowd, rng), Hoarders(plan, rng))
         joins = CoinJoins(regime, people, rng)
-        self._others: tuple[Actor, ...] = (*others, *exchanges, *holders, *self._payouts.values(), joins)
+        self._others: tuple[Actor, ...] = (*others, *exchanges, *holders, *pools, joins)
+        owners: tuple[Owner, ...] = (*exchanges, *holders, *pools)
+        return [owned for one in owners for owned in one.coins]
 
     def arrivals(self) -> Iterator[SimulatedBlock]:
         """Every block of the run."""
@@ -103,7 +118,9 @@ class _Run:
                 yield from self._lose(drafts, tip)
             for draft in drafts:
                 block, coinbase = self._seal(draft, tip)
-                self._payouts[draft.miner.id].reward(_reward(draft, coinbase))
+                reward = _reward(draft, coinbase)
+                self._payouts[draft.miner.id].reward(reward)
+                self._truth.holdings.reward(draft.height, reward.coin.script, reward.coin.value)
                 tip = block.block_hash
                 step += 1
                 if step == self._plan.blocks:

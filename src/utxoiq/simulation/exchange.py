@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from utxoiq.simulation.crowd import Crowd
     from utxoiq.simulation.pending import Pending
     from utxoiq.simulation.plan import Plan, Planned
+    from utxoiq.simulation.wallets import Owned
 
 SWEEP_AT = 24
 """Deposits waiting before they are swept into the hot wallet."""
@@ -45,6 +46,11 @@ class Exchange:
         self._cold.coins = [self._cold.endow(600 * COIN, 1 + rng.randrange(20_000)) for _ in range(20)]
         self._surge: list[int] = []
         self._crowd: Crowd | None = None
+
+    @property
+    def coins(self) -> list[Owned]:
+        """All it has."""
+        return [*self._hot.coins, *self._cold.coins, *self._deposits.coins]
 
     def serve(self, crowd: Crowd) -> None:
         """Let it pay out to the people of `crowd`."""

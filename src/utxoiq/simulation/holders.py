@@ -1,7 +1,10 @@
-"""Those who move seldom and much: whales, and sleepers whose coins wake after years."""
+"""Those who move seldom and much: whales, sleepers whose coins wake after years, and hoarders of one address."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from utxoiq.simulation.cast import OUTSIDE, WHALES
@@ -83,3 +86,35 @@ class Sleepers:
         sleeper = Wallet(OUTSIDE, self._rng)
         inputs = [sleeper.endow(amount // coins, age - pending.step) for _ in range(coins)]
         pending.pay(inputs, [], sleeper.fresh()._replace(wallet=None), pending.bid())
+
+
+class Hoarders:
+    """Each has one address, that it fills or empties part by part within some days."""
+
+    def __init__(self, plan: Plan, rng: Random) -> None:
+        self._plan, self._rng = plan, rng
+        self._due: dict[int, list[Callable[[Pending], object]]] = defaultdict(list)
+
+    def act(self, pending: Pending) -> None:
+        """What is due, and what is planned to be due later."""
+        planned = self._plan.at("hoarders", pending.step)
+        if planned:
+            parts, amount = 4 + self._rng.randrange(5), int(planned.size * TRANSFER)
+            hoard = Wallet(OUTSIDE, self._rng)
+            hoard.locks = (hoard.fresh().lock,)
+            act = self._gather if planned.kind == "balance_gathered" else self._give
+            step = pending.step
+            for _ in range(parts):
+                self._due[step].append(partial(act, hoard, amount // parts))
+                step += 1 + self._rng.randrange(60)
+        for do in self._due.pop(pending.step, ()):
+            do(pending)
+
+    def _gather(self, hoard: Wallet, part: int, pending: Pending) -> None:
+        other = Wallet(OUTSIDE, self._rng)
+        inputs = other.fund(part + COIN // 100, AGE)
+        pending.pay(inputs, [Payment(part, hoard.home())], other.fresh()._replace(wallet=None), pending.bid())
+
+    def _give(self, hoard: Wallet, part: int, pending: Pending) -> None:
+        target = Wallet(OUTSIDE, self._rng).fresh()._replace(wallet=None)
+        pending.pay([hoard.endow(part, 1 + self._rng.randrange(AGE))], [], target, pending.bid())

@@ -38,6 +38,11 @@ class Payouts:
         self._rewards, self._reserve = Wallet(miner, rng, locks[:1]), Wallet(miner, rng, locks)
         self._reserve.coins = [self._reserve.endow(100 * COIN, 1 + rng.randrange(4_000)) for _ in range(20)]
 
+    @property
+    def coins(self) -> list[Owned]:
+        """Its reserve."""
+        return self._reserve.coins
+
     def reward(self, coin: Owned) -> None:
         """Keep the output of a coinbase on the best chain."""
         self._rewards.coins.append(coin)

@@ -132,6 +132,8 @@ def timelines(regime: Regime) -> Iterator[Timeline]:
         "whales", ("large_transfer", "own_move", "large_transfer", "large_consolidation"), 15 * rate, 15, 150
     )
     yield Timeline("sleepers", ("dormant_coins",), 10 * rate, 20)
+    hoards = ("balance_gathered", "balance_given")
+    yield Timeline("hoarders", hoards, 6 * rate, 20, 150, (Fraction(6, 5), Fraction(10)))
     for pool in POOLS:
         yield Timeline(pool.id, ("miner_distribution",), 1.4 * rate, 40)
     for entity in (*EXCHANGES, *HOLDERS):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from utxoiq.simulation.exchange import Exchange
     from utxoiq.simulation.pending import Pending
     from utxoiq.simulation.plan import Plan
+    from utxoiq.simulation.wallets import Owned
 
 THRESHOLD = 10 * COIN
 """What docs/signals/treasury.md takes note of."""
@@ -39,6 +40,11 @@ class Treasury:
         value = (entity.holdings_btc or 0) * COIN // coins
         self._vault.coins = [self._vault.endow(value, 1 + rng.randrange(30_000)) for _ in range(coins)]
         self._crowd: Crowd | None = None
+
+    @property
+    def coins(self) -> list[Owned]:
+        """All it has."""
+        return self._vault.coins
 
     def serve(self, crowd: Crowd) -> None:
         """Let it pay bills of people of `crowd`."""

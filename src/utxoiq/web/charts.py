@@ -25,7 +25,7 @@ from utxoiq.units import COIN, utc
 
 if TYPE_CHECKING:
     from utxoiq.history import Past
-    from utxoiq.models import Signal
+    from utxoiq.models import BalanceChange, Signal
     from utxoiq.persistence.sqlite import SqliteStore
 
 Form = Literal["svg", "png"]
@@ -59,7 +59,9 @@ class Metric:
     """The metadata value that says over how many blocks `together` goes."""
     together: Literal["sum", "share", "run", "level"] | None = None
     """`share`: of blocks that are 1; `run`: of such in a row. Unknown ones are none there, as the processor counts.
-    `level`: `of` tells by how much a block changed it, the event what it is now."""
+    `level`: `of` tells only what a change left; see `levels`."""
+    less: str | None = None
+    """The metadata value that is taken off: changes too small to be seen beside the whole."""
     bars: bool = False
     blocks: int = USUAL_BLOCKS
     sign: int = 1
@@ -183,9 +185,10 @@ def _chart(store: SqliteStore, signal: Signal, metric: Metric, headline: str, *,
     over, drawn = _sizes(signal, metric)
     rows = store.window(signal.block_hash, drawn + over)
     asked = Asked(signal.subject, _labels_version(rows, signal))
-    values = [metric.of(row, asked) for row in rows]
+    is_level, base = metric.together == "level", _number(signal, metric.less) or 0
+    values = levels(rows, asked) if is_level else [metric.of(row, asked) for row in rows]
+    series = [None if value is None else value - base for value in together(values, metric.together, over)]
     marked = _number(signal, metric.event)
-    series = levels(values, marked) if metric.together == "level" else together(values, metric.together, over)
     now = metric.sign * marked if marked is not None else series[-1] if series else None
     if now is None:
         return None
@@ -253,12 +256,20 @@ def together(values: Sequence[Number], how: str | None, over: int) -> list[Numbe
     return [None if None in look else math.fsum(look) for look in looks]  # type: ignore[arg-type]
 
 
-def levels(changes: Sequence[Number], now: Number) -> list[Number]:
-    """What was after each block, from the last one back; None as soon as a change is unknown."""
-    found = [now]
-    for change in reversed(changes[1:]):
-        found.append(None if change is None or found[-1] is None else found[-1] - change)
-    return found[::-1]
+def levels(rows: Sequence[Past], asked: Asked) -> list[Number]:
+    """What the address held after each block: what the last change left, or what the next one found. None between
+    unknown blocks where no change tells it."""
+    found: list[Number] = []
+    now: Number = None
+    for row in reversed(rows):
+        change = balance_change(row, asked)
+        found.append(change.after if change else now)
+        now = change.before if change else now if row.balances else None
+    found.reverse()
+    for i, row in enumerate(rows):
+        if found[i] is None and i and row.balances:
+            found[i] = found[i - 1]
+    return found
 
 
 def thinned(points: Sequence[tuple[int, Number]], *, largest: bool) -> list[tuple[int, Number]]:
@@ -345,7 +356,7 @@ def _count(signal: Signal, name: str | None, otherwise: int) -> int:
 
 def _counts(signal: Signal) -> dict[str, str]:
     """Those that titles name."""
-    return {name: f"{_count(signal, name, 1):,}" for name in ("flow_blocks", "recent_blocks")}
+    return {name: f"{_count(signal, name, 1):,}" for name in ("flow_blocks", "recent_blocks", "window_blocks")}
 
 
 def _named(signal: Signal, lines: Mapping[str, str]) -> list[tuple[str, float]]:
@@ -442,12 +453,16 @@ def oldest_large_coin(row: Past, _: Asked) -> Number:
     return None if ages is None or None in ages else max(ages, default=0)
 
 
-def balance_change(row: Past, asked: Asked) -> Number:
-    """Of the address, 0 in blocks that left it as it was."""
-    if row.balances is None:
-        return None
-    changes = (one for one in row.balances.changes if asked.subject in (one.address, f"script:{one.script}"))
-    return sum(one.after - one.before for one in changes)
+def balance_change(row: Past, asked: Asked) -> BalanceChange | None:
+    """Of the address; None in blocks that left it as it was, or of which nothing is known."""
+    changes = row.balances.changes if row.balances else ()
+    return next((one for one in changes if asked.subject in (one.address, f"script:{one.script}")), None)
+
+
+def balance_left(row: Past, asked: Asked) -> Number:
+    """What a change left at the address, sat."""
+    change = balance_change(row, asked)
+    return change and change.after
 
 
 def held_by_all(row: Past, _: Asked) -> Number:
@@ -469,8 +484,9 @@ ARRIVED = Metric("Arrived in a block", "sat", arrived, "amount", bars=True)
 LEFT = Metric("Left in a block, at least", "sat", left, "amount", bars=True)
 WITHIN = Metric("Moved within in a block, change too", "sat", within, "amount", bars=True)
 TRANSFER = Metric("Largest transfer of a block", "sat", transfer, "moved", bars=True)
-BALANCE = Metric("Balance of the address", "sat", balance_change, "balance", {"limit": "limit"}, together="level")
-HOLDERS = Metric("Held by all large addresses", "sat", held_by_all, "held", {"held_before": "before"})
+BALANCE = Metric("Balance of the address", "sat", balance_left, "balance", {"limit": "limit"}, together="level")
+WEEK = Metric("Balance of the address", "sat", balance_left, "balance", {"balance_before": "before"}, together="level")
+HELD = "Held by large addresses, against {window_blocks} blocks before"
 OVER = {"usual_amount": "usual", "most_amount": "most before"}
 NET = "Net flow over {flow_blocks} blocks (in above 0)"
 PRESSURE = "Net flow to exchanges over {flow_blocks} blocks"
@@ -525,10 +541,10 @@ METRICS: Mapping[tuple[str, str], Metric] = {
     ),
     ("whale", "balance_above"): BALANCE,
     ("whale", "balance_below"): BALANCE,
-    ("whale", "balance_gathered"): BALANCE,
-    ("whale", "balance_given"): BALANCE,
-    ("whale", "large_holders_gain"): HOLDERS,
-    ("whale", "large_holders_loss"): HOLDERS,
+    ("whale", "balance_gathered"): WEEK,
+    ("whale", "balance_given"): WEEK,
+    ("whale", "large_holders_gain"): Metric(HELD, "sat", held_by_all, "amount", less="held_before"),
+    ("whale", "large_holders_loss"): Metric(HELD, "sat", held_by_all, "amount", less="held_before", sign=-1),
     ("predictive", "feerate_rise"): FORECAST,
     ("predictive", "feerate_fall"): FORECAST,
     ("predictive", "liquidity_inflow"): Metric(
