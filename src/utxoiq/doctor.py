@@ -189,7 +189,7 @@ def _ledger(folder: Path, network: str | None) -> Check:
     from utxoiq.balances.ledger import Ledger  # noqa: PLC0415 its kernels load only where it is used
 
     try:
-        with Ledger.open(folder, NETWORKS[network] if network else None) as ledger:
+        with Ledger.read(folder, NETWORKS[network] if network else None) as ledger:
             tip = ledger.tip
     except UtxoiqError as error:
         return Check("ledger", "failed", str(error), "see docs/balances.md, or leave `ledger` out")

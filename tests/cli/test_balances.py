@@ -395,12 +395,14 @@ def test_a_ledger_without_a_block_is_begun(empty: Path, shared: Path) -> None:
     assert ran.rows[0]["connected"] == ran.rows[0]["height"] + 1
 
 
-@pytest.mark.parametrize("command", [*ASKING, ["build"]], ids=str)
-def test_a_ledger_that_another_process_has_open(command: list[str], empty: Path, built: Built) -> None:
-    arguments = [*command, built.blocks] if command == ["build"] else command
+def test_a_ledger_that_another_process_has_open(empty: Path, built: Built) -> None:
+    """It may be asked, and brought forward by one only."""
     with Ledger.open(empty):
-        ran = utxoiq("balances", *arguments, "--ledger", empty)
+        ran = utxoiq("balances", "build", built.blocks, "--ledger", empty)
     one_line(ran, 1, "another process has this ledger open", "stop it first")
+    alone = built.ask("top", "--json").rows
+    with Ledger.open(built.ledger):
+        assert built.ask("top", "--json").rows == alone
 
 
 def test_damage_is_told(built: Built, tmp_path: Path) -> None:

@@ -274,7 +274,7 @@ def test_no_slot_is_filled_twice(basis: str) -> None:
         ("subsidy", 0, "0 BTC"),
         ("feerate_kvb", 1234, "1.234 sat/vB"),
         ("feerate_kvb", 12_345, "12.3 sat/vB"),
-        ("feerate_kvb", 123_456, "123 sat/vB"),
+        ("feerate_kvb", 123_456, "123.4 sat/vB"),
         ("feerate_kvb", 1_234_567_890, "1,234,567 sat/vB"),
         ("share", 0.99999, "99.9%"),
         ("share", 1.0, "100%"),

@@ -47,6 +47,7 @@ EMITS: dict[str, tuple[Any, ...]] = {
     "emit_zmq_metric": (5, 1),
     "emit_mempool_metrics": (60_000, 40_000_000, 1_000, 2_500),
     "emit_node_state": (True,),
+    "emit_balances": (HEIGHT, 0.03),
 }
 
 

@@ -96,6 +96,7 @@ def test_alerts_are_what_an_operator_is_promised() -> None:
         ("UtxoiqWarehouseBehind", "15m"),
         ("UtxoiqPersistenceSlow", "10m"),
         ("UtxoiqStaleSignals", "15m"),
+        ("UtxoiqBalancesUnknown", "30m"),
         ("UtxoiqErrorRate", "10m"),
         ("UtxoiqProcessorFailing", "5m"),
         ("UtxoiqConfigReloadFailed", "0m"),
@@ -118,6 +119,7 @@ def test_panels_lie_side_by_side() -> None:
     assert len({panel["id"] for panel in PANELS}) == len(PANELS)
     assert [panel["title"] for panel in PANELS if panel["type"] == "row"] == [
         "Chain", "Latency", "Signals", "Insights and AI providers", "Errors", "Mempool", "Backfill", "Warehouse",
+        "Balances",
     ]  # fmt: skip
 
 

@@ -83,6 +83,9 @@ def test_nothing_is_exposed_that_is_not_in_the_table(monitoring: MonitoringModul
         ("utxoiq_mempool_min_feerate_kvb", {}, 1_000),
         ("utxoiq_mempool_next_block_feerate_kvb", {}, 2_500),
         ("utxoiq_node_ready", {}, 1),
+        ("utxoiq_balances_known", {}, 1),
+        ("utxoiq_balances_height", {}, HEIGHT),
+        (f"utxoiq_balances{MS}_sum", {}, 30),
     ],
 )
 def test_each_emit_says_what_it_was_told(
@@ -128,6 +131,16 @@ def test_what_is_unknown_is_not_exposed_as_a_number(monitoring: MonitoringModule
     monitoring.emit_live_metrics(None, 8)
     assert value(monitoring, "utxoiq_store_height") is None
     assert value(monitoring, "utxoiq_source_height") == 8
+
+
+def test_balances_that_are_unknown(monitoring: MonitoringModule) -> None:
+    """Are told as 0, without a height and without a time they took; without a ledger nothing is told."""
+    assert value(monitoring, "utxoiq_balances_known") is None
+    monitoring.emit_balances(HEIGHT, 0.03)
+    monitoring.emit_balances(None, None)
+    assert value(monitoring, "utxoiq_balances_known") == 0
+    assert value(monitoring, "utxoiq_balances_height") is None
+    assert value(monitoring, f"utxoiq_balances{MS}_count") == 1
 
 
 def test_known_counters_start_at_zero(monitoring: MonitoringModule) -> None:

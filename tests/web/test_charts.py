@@ -20,12 +20,12 @@ from xml.etree import ElementTree
 import pytest
 
 from helpers.process import python, said
-from processors.cases import KINDS, Case, block, case, past, signal_of
+from processors.cases import KINDS, Case, at, balances, block, case, changed, past, signal_of
 from utxoiq.errors import ConfigError, StoreError
 from utxoiq.insights.generator import InsightGenerator
 from utxoiq.insights.slots import slots_of
 from utxoiq.insights.vocabulary import KINDS as VOCABULARY
-from utxoiq.models import BlockRecord, Cursor, Insight, Signal
+from utxoiq.models import BlockBalances, BlockRecord, Cursor, Insight, Signal
 from utxoiq.persistence import open_store
 from utxoiq.persistence.sqlite import SqliteStore
 from utxoiq.web import charts as charts_module
@@ -64,10 +64,11 @@ def told(path: Path, one: Case, signal: Signal, insight: Insight) -> Told:
     facts = [*one.facts, one.now]
     mempools = [*[None] * (len(facts) - len(one.mempools)), *one.mempools][-len(facts) :]
     flows = [*[None] * (len(facts) - len(one.flows)), *one.flows][-len(facts) :]
-    for i, (now, mempool, moved) in enumerate(zip(facts, mempools, flows, strict=True), 1):
+    held = [*[None] * (len(facts) - len(one.balances)), *one.balances][-len(facts) :]
+    for i, (now, mempool, moved, large) in enumerate(zip(facts, mempools, flows, held, strict=True), 1):
         found: Any = ((signal,), (insight,)) if i == len(facts) else ((), ())
-        seen = replace(block(), mempool=mempool)
-        store.connect(BlockRecord(seen, now, *found, Cursor(now.blockhash, now.height or 0), "run", None, moved))
+        seen, tip = replace(block(), mempool=mempool), Cursor(now.blockhash, now.height or 0)
+        store.connect(BlockRecord(seen, now, *found, tip, "run", flows=moved, balances=large))
     return Told(store, signal, insight)
 
 
@@ -156,6 +157,7 @@ def test_the_past_is_measured_as_the_event_is(shelf: Shelf, name: str) -> None:
     rows = one.store.window(signal.block_hash, size)
     asked = Asked(signal.subject, signal.inputs["labels_version"])
     measured = together([metric.of(row, asked) for row in rows], metric.together, over)[-1]
+    measured = measured and measured - (signal.metadata[metric.less] if metric.less else 0)
     marked = signal.metadata[metric.event] if metric.event else 0
     assert measured == pytest.approx(metric.sign * marked, abs=0.05 if metric.scale == "blocks" else 1e-4)
 
@@ -166,7 +168,7 @@ def test_points_are_the_window_in_order(shelf: Shelf, name: str) -> None:
     one = shelf.kind(name)
     chart = one.data()
     heights = [x for x, _ in chart.points]
-    assert 36 <= len(heights) <= MOST_POINTS
+    assert min(36, len(case(name).facts)) <= len(heights) <= MOST_POINTS
     assert heights == sorted(set(heights))
     assert heights[-1] == (one.signal.block_height or 0) - 1
     assert chart.event[0] == one.signal.block_height
@@ -236,6 +238,54 @@ def test_blocks_of_unknown_pools_are_told(shelf: Shelf) -> None:
     facts = [replace(now, pool=None) if i % 2 else now for i, now in enumerate(usual.facts)]
     one = shelf.changed("pool_share_shift", replace(usual, facts=facts))
     assert "Pool unknown in 50% of blocks" in texts(one.svg())
+
+
+def watched(shelf: Shelf, *each: BlockBalances | None) -> list[float | None]:
+    """Points of an address that passes 1,000 BTC in a last block, after blocks of these balances."""
+    now, last = at(len(each)), balances(len(each), changed(900, 1200))
+    one = Case(past(len(each)), now, balances=(*each, last))
+    seen = shelf.changed("balance_above", one, block_hash=now.blockhash, block_height=now.height)
+    return [y for _, y in seen.data().points]
+
+
+QUIET, OTHERS = [balances(i) for i in range(9)], "0014" + "5b" * 20
+
+
+def test_a_balance_is_read_back_from_its_changes(shelf: Shelf) -> None:
+    """Through blocks that left it as it was, whatever they did to others."""
+    each = (QUIET[0], balances(1, changed(500, 300)), QUIET[2], balances(3, changed(300, 900)), QUIET[4],
+            balances(5, changed(0, 7000, OTHERS)))  # fmt: skip
+    assert watched(shelf, *each) == [500, 300, 300, 900, 900, 900]
+
+
+def test_a_balance_across_an_unknown_block(shelf: Shelf) -> None:
+    """Is known from there on, and up to there where an earlier change tells it."""
+    assert watched(shelf, QUIET[0], QUIET[1], None, QUIET[3]) == [None, None, 900, 900]
+    each = (QUIET[0], balances(1, changed(500, 300)), QUIET[2], None, None, QUIET[5])
+    assert watched(shelf, *each) == [500, 300, 300, None, 900, 900]
+
+
+def test_a_balance_that_changed_unseen(shelf: Shelf) -> None:
+    """Below what the ledger tells: what is told before it stays right."""
+    each = (QUIET[0], balances(1, changed(1200, 60)), QUIET[2], balances(3, changed(10, 900)))
+    assert watched(shelf, *each) == [1200, 60, 10, 900]
+
+
+def test_an_unknown_balance_is_told(shelf: Shelf) -> None:
+    """Counted by what is not drawn: one unknown block takes all before it away."""
+    assert watched(shelf, *QUIET[:8], None) == [*[None] * 8, 900]
+    one = shelf.changed("balance_gathered", replace(case("balance_gathered"), balances=()))
+    assert {y for _, y in one.data().points} == {None}
+    assert "100% of blocks unknown: left blank" in texts(one.svg())
+
+
+def test_what_all_large_addresses_hold_is_told_as_a_change(shelf: Shelf) -> None:
+    """From where the window began: beside two million bitcoins nothing of it would be seen."""
+    for name, change in (("large_holders_gain", 50_000), ("large_holders_loss", -50_000)):
+        chart = shelf.kind(name).data()
+        assert {y for _, y in chart.points} == {0}
+        assert chart.event[1] == change
+        assert chart.title == "Held by large addresses, against 576 blocks before, BTC"
 
 
 def test_no_earlier_block(shelf: Shelf) -> None:

@@ -32,10 +32,10 @@ class Entry(NamedTuple):
 class Journal:
     """The steps from the oldest kept to the last, and the blocks of the present branch that can be undone."""
 
-    def __init__(self, folder: Path, durable: int) -> None:
-        """`durable` is the last step a checkpoint has made sure of. Raises LedgerDamaged where one up to it is not
-        whole."""
-        self.folder = folder
+    def __init__(self, folder: Path, durable: int, *, writing: bool = True) -> None:
+        """`durable` is the last step a checkpoint has made sure of. Not `writing`: another process may be; a step that
+        is not whole yet is passed over. Raises LedgerDamaged where one up to `durable` is not whole."""
+        self.folder, self._writing = folder, writing
         self.entries: list[Entry] = []
         self.branch: list[Entry] = []
         self._durable = durable
@@ -52,7 +52,7 @@ class Journal:
 
     def _read(self, path: Path) -> None:
         """Note all steps of one file; cut off what is not whole."""
-        with disk_errors(path), path.open("r+b") as file:
+        with disk_errors(path), path.open("r+b" if self._writing else "rb") as file:
             at, size = 0, path.stat().st_size
             while (head := read_head(os.pread(file.fileno(), HEAD_SIZE, at))) is not None:
                 end = at + HEAD_SIZE + head.body_size
@@ -64,7 +64,8 @@ class Journal:
             if at < size:
                 if self.last < self._durable:
                     raise LedgerDamaged(path, f"step {self.last + 1} is not what was written")
-                file.truncate(at)
+                if self._writing:
+                    file.truncate(at)
 
     def _whole(self, fd: int, head: Head, at: int) -> bool:
         """Of steps a checkpoint has seen, bodies are verified when they are used."""

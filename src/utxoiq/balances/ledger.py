@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,7 +18,7 @@ import numpy as np
 
 from utxoiq.balances._siphash import hash_one
 from utxoiq.balances.connecting import step_of
-from utxoiq.balances.errors import LedgerError, disk_errors
+from utxoiq.balances.errors import LedgerDamaged, LedgerError, LedgerUnavailable, disk_errors
 from utxoiq.balances.files import Lock, sync
 from utxoiq.balances.journal import Journal
 from utxoiq.balances.kept import KeptScripts, kept_path
@@ -38,22 +38,28 @@ if TYPE_CHECKING:
     from utxoiq.chain.network import Network
 
 NOTHING = Balance(0, None, None)
+ATTEMPTS = 5
+"""To read a ledger that another process brings forward."""
 
 
 class Ledger:
-    """An open ledger; one process and one thread at a time. Use it as a context, or `close` it."""
+    """An open ledger: for one process and thread, while others may `read` it. Use it as a context, or `close` it."""
 
-    def __init__(self, folder: Path, lock: Lock, manifest: Manifest, settings: Settings) -> None:
-        """Use `create` or `open`."""
+    def __init__(self, folder: Path, lock: Lock | None, manifest: Manifest, settings: Settings) -> None:
+        """Use `create`, `open` or `read`."""
         self.folder, self.network = folder, manifest.network
         self._lock, self._manifest, self._settings = lock, manifest, settings
         self._secret = np.frombuffer(bytes.fromhex(manifest.secret), np.uint64).copy()
         self._torn = False
-        self._journal = Journal(folder, manifest.step)
+        self._journal = Journal(folder, manifest.step, writing=lock is not None)
+        if lock is None:  # nothing is merged then
+            unmerged = sum(e.head.count for e in self._journal.entries if e.head.serial > manifest.step)
+            settings = replace(settings, delta_limit=settings.delta_limit + unmerged)
         self._layers = Layers(folder, bytes.fromhex(manifest.ledger), manifest.runs, manifest.next_number, settings)
         self._kept = KeptScripts(manifest.kept_from)
         self._kept.read(kept_path(folder, manifest.scripts))
-        self._delete_strays()
+        if lock:
+            self._delete_strays()
         self._replay()
         self._kept.look_up(self._layers.values)
 
@@ -82,17 +88,24 @@ class Ledger:
         Raises LedgerError where there is none, LedgerUnavailable where another process has it, LedgerDamaged, and
         WrongNetwork where it is not of `network`.
         """
-        manifest = read_manifest(folder)
-        if network is not None and manifest.network != network.name:
-            raise WrongNetwork(
-                f"{folder}: is a ledger of {manifest.network}, not of {network.name}; name another folder"
-            )
+        _manifest_of(folder, network)
         lock = Lock(folder)
         try:
             return cls(folder, lock, read_manifest(folder), settings)
         except BaseException:
             lock.release()
             raise
+
+    @classmethod
+    def read(cls, folder: Path, network: Network | None = None, *, settings: Settings = DEFAULTS) -> Self:
+        """The ledger as it stands, for questions only, while another process may bring it forward.
+
+        Raises as `open` does, but for the lock, which it does not ask for.
+        """
+        for _ in range(ATTEMPTS - 1):
+            with suppress(LedgerUnavailable, LedgerDamaged):  # a checkpoint replaces files
+                return cls(folder, None, _manifest_of(folder, network), settings)
+        return cls(folder, None, _manifest_of(folder, network), settings)
 
     def _delete_strays(self) -> None:
         """Files of a checkpoint that did not come to its end."""
@@ -104,7 +117,8 @@ class Ledger:
 
     def _replay(self) -> None:
         for step in self._journal.since(self._layers.oldest_step):
-            self._layers.make_room(len(step.keys), step.head.serial - 1)
+            if self._lock:
+                self._layers.make_room(len(step.keys), step.head.serial - 1)
             self._layers.put_again(step.keys, step.after, step.head.serial)
             if step.head.serial > self._manifest.step:
                 self._kept.follow(step)
@@ -160,6 +174,8 @@ class Ledger:
     def _apply(self, step: Step) -> None:
         """Into the journal, then into memory; merges and checkpoints that are due come first."""
         self._refuse_torn()
+        if self._lock is None:
+            raise LedgerError(f"{self.folder}: was opened to be read only; open it to bring it forward")
         self._layers.make_room(len(step.keys), self._journal.last)
         if self._journal.last - self._manifest.step >= self._settings.checkpoint_steps:
             self.checkpoint()
@@ -288,17 +304,26 @@ class Ledger:
     def close(self) -> None:
         """Make a checkpoint, so that the next start is quick, and let others open it."""
         try:
-            if not self._torn and self._journal.last > self._manifest.step:
+            if self._lock and not self._torn and self._journal.last > self._manifest.step:
                 self.checkpoint()
         finally:
             self._journal.close()
-            self._lock.release()
+            if self._lock:
+                self._lock.release()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _manifest_of(folder: Path, network: Network | None) -> Manifest:
+    """Raises what `read_manifest` does, WrongNetwork."""
+    manifest = read_manifest(folder)
+    if network is not None and manifest.network != network.name:
+        raise WrongNetwork(f"{folder}: is a ledger of {manifest.network}, not of {network.name}; name another folder")
+    return manifest
 
 
 def _balance(sat: int, heights: int) -> Balance:

@@ -303,7 +303,7 @@ def _opened(folder: Path) -> Iterator[Ledger]:
     from utxoiq.balances.errors import LedgerError
     from utxoiq.balances.ledger import Ledger
 
-    with Ledger.open(folder) as ledger:
+    with Ledger.read(folder) as ledger:
         if ledger.tip is None:
             raise LedgerError(f"{folder}: has no block yet; go on with `utxoiq balances build`")
         yield ledger

@@ -90,11 +90,15 @@ class BalanceKeeper:
         await asyncio.to_thread(self._safely, lambda ledger: self._disconnect(ledger, block_hash))
 
     def close(self) -> None:
-        """Save what saves the next start some time, and let others open it."""
+        """Save what saves the next start some time, and let others open it. What hinders that is told: nothing is
+        lost."""
         with self._alone:
             ledger, self._ledger = self._ledger, None
-            if ledger:
-                ledger.close()
+            try:
+                if ledger:
+                    ledger.close()
+            except Exception as error:  # noqa: BLE001 whatever happens to a ledger, others are closed too
+                log.error("the ledger reads more at its next start: %s", str(error) or repr(error))
 
     def _safely(self, work: Callable[[Ledger], T]) -> T | None:
         began = time.perf_counter()
@@ -104,6 +108,9 @@ class BalanceKeeper:
                     self._ledger = Ledger.open(self.folder, settings=self._settings)
                 ledger = self._ledger
                 found = work(ledger)
+            except _NotYet as reason:
+                self._wait(reason)
+                return None
             except Exception as error:  # noqa: BLE001 whatever happens to a ledger, blocks go on
                 self._give_up(error)
                 return None
@@ -113,6 +120,12 @@ class BalanceKeeper:
             log.info("balances are known again")
         self._monitoring.emit_balances(tip and tip[0], time.perf_counter() - began)
         return found
+
+    def _wait(self, reason: _NotYet) -> None:
+        if str(reason) != self._reason:
+            log.info("balances are unknown yet: %s", reason)
+        self._reason = str(reason)
+        self._monitoring.emit_balances(None, None)
 
     def _give_up(self, error: Exception) -> None:
         """Tell a reason once and count every failure; the ledger is opened anew at the next block."""
@@ -125,15 +138,19 @@ class BalanceKeeper:
         self._entities.clear()
         ledger, self._ledger = self._ledger, None
         if ledger:
-            with suppress(UtxoiqError):
+            with suppress(Exception):
                 ledger.close()
 
-    def _connect(self, ledger: Ledger, block: BlockData, flows: BlockFlows | None, labels: LabelSet) -> BlockBalances:
+    def _connect(
+        self, ledger: Ledger, block: BlockData, flows: BlockFlows | None, labels: LabelSet
+    ) -> BlockBalances | None:
         height, spent = _whole(block)
         if ledger.tip != (height, block.block_hash):
             self._roll_to(ledger, height - 1, block.prev_hash)
             ledger.connect(block.block, spent, height)
             self._follow(flows)
+        if not ledger.undoable:
+            return None  # what the block of a snapshot did is not known
         least = ledger.kept_from
         large = ledger.holders(max(LARGE_HOLDING, least))
         return BlockBalances(
@@ -151,15 +168,17 @@ class BalanceKeeper:
         tip = ledger.tip
         if tip == (height, block_hash) or (tip is None and height < 0):
             return
+        if tip and tip[0] - height > ledger.undoable:
+            raise _NotYet(f"the ledger begins with block {tip[0] - ledger.undoable}")
         missing = height - (tip[0] if tip else -1)
         if missing > MOST_BEHIND:
-            where = f"{self.folder}: stands {missing} blocks below {height}"
-            raise LedgerError(f"{where}; bring it up with `utxoiq balances build`")
+            where = f"{self.folder}: stands at {f'height {tip[0]}' if tip else 'no block'}"
+            raise LedgerError(f"{where}, more than {MOST_BEHIND} behind; bring it up with `utxoiq balances build`")
         self._entities.clear()
         if missing > 1:
             log.info("the ledger follows %d blocks to height %d", missing, height)
         roll(ledger, height, lambda at: self._block_at(at).block_hash, self._read)
-        if ledger.tip != (height, block_hash):
+        if ledger.tip != ((height, block_hash) if height >= 0 else None):
             raise SourceError(f"block {block_hash} of height {height} is not on the chain that its source has now")
 
     def _read(self, height: int) -> tuple[Block, Spent]:
@@ -196,8 +215,12 @@ class BalanceKeeper:
         return self._entities[who]
 
 
+class _NotYet(UtxoiqError):
+    """The ledger knows nothing of a block below its first, and will of later ones."""
+
+
 def _whole(block: BlockData) -> tuple[int, Spent]:
     """Raises SourceError for a block that no ledger can take up."""
     if block.height is None or block.spent is None:
-        raise SourceError(f"block {block.block_hash}: what it spends, or its height, is not known to {block.source}")
+        raise SourceError(f"what blocks spend, or their height, is not known to {block.source}")
     return block.height, block.spent

@@ -43,7 +43,7 @@ class ExchangeProcessor(SignalProcessor):
     """Unusual net flows per exchange and of all together; large deposits and withdrawals; reshuffles, as such."""
 
     signal_type: ClassVar[SignalType] = "exchange"
-    model_version = "exchange-2"
+    model_version = "exchange-3"
     reads = ()
     reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
@@ -91,7 +91,7 @@ class ExchangeProcessor(SignalProcessor):
             if now is None or abs(now) < self.thresholds["net_btc"] * COIN:
                 continue
             exchanges = set[str]().union(*set(window.series(touched))) & every | set(here)
-            if labels_suffice(context, window, exchanges if who == EVERY else {who}):
+            if who != EVERY or labels_suffice(context, window, exchanges):  # of all it is not known what surely left
                 nets = [*window.series(*seen), small_net_of(last, *seen[1:])]
                 signals += self._excessive(context, flows, who, nets, len(exchanges) + 1)
         return signals
@@ -158,10 +158,17 @@ def net_of(row: Past, who: str, labels_version: str) -> int | None:
 
 
 def small_net_of(row: Past, who: str, labels_version: str, whose: frozenset[str]) -> int | None:
-    """The same; None also where one transaction moved much of the coins of `whose`: that is told by itself, and would
-    hide what many small ones add up to."""
-    net = net_of(row, who, labels_version)
-    return None if row.flows is None or whose & {*row.flows.singles} else net
+    """What surely came in or went out, whatever output was change; None where that is unknown, and where one
+    transaction moved much of the coins of `whose`: that is told by itself, and would hide what many small ones add up
+    to."""
+    flows = row.flows
+    if flows is None or flows.labels_version != labels_version or whose & {*flows.singles}:
+        return None
+    flow = flows.entities.get(who)
+    if flow is None:
+        return net_of_flows(flows, who)
+    least, most = flow.arrived - flow.left, flow.arrived - flow.left_least
+    return least if least > 0 else min(0, most)
 
 
 def touched(row: Past) -> frozenset[str]:

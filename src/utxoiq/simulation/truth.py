@@ -24,7 +24,7 @@ OVERPAID = 50_000_000
 class Truth:
     """Adds to `events`; those that last are added when they end, so order is by their end."""
 
-    def __init__(self, plan: Plan, events: list[Event], coins: Iterable[Owned]) -> None:
+    def __init__(self, plan: Plan, events: list[Event], coins: Iterable[Owned] = ()) -> None:
         """`coins`: those that owners have before the first block, as far as they are known then."""
         self._plan, self.events = plan, events
         self.holdings = Holdings(coins)
