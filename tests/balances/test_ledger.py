@@ -169,3 +169,21 @@ def test_it_rolls_to_where_the_store_is_forward_and_back(tmp_path: Path) -> None
                 recount.connect(step.raw, step.height)
             assert_equal(ledger, recount, recount.ever)
             assert roll(ledger, height, hash_at, lambda _: pytest.fail("nothing to read")) == 0
+
+
+def test_what_was_tidied_no_block_waits_for(tmp_path: Path) -> None:
+    """Runs are written between blocks then, but for what a block of very many scripts needs, and every balance is the
+    same."""
+    chain = core_run()
+    with Ledger.create(tmp_path, REGTEST, kept_from=COIN, settings=replace(SMALL, delta_limit=4000)) as ledger:
+        followed, merged, waited = Followed(ledger, chain), 0, 0
+        for connect, step in chain.steps:
+            before = sorted(path.name for path in tmp_path.glob("run.*"))
+            followed.take(connect, step)
+            between = sorted(path.name for path in tmp_path.glob("run.*"))
+            ledger.tidy()
+            waited += between != before
+            merged += sorted(path.name for path in tmp_path.glob("run.*")) != between
+        assert merged > 10 * waited
+        assert merged > 10
+        assert_equal(ledger, followed.now, followed.ever)

@@ -232,10 +232,10 @@ async def test_what_blocks_spend_is_not_known(led: Led, old: list[Item], caplog:
 
 async def test_without_flows_nothing_is_told_of_entities(led: Led, old: list[Item]) -> None:
     """And what is told of them afterwards is right."""
-    await up_to(led, old, 80)
-    expected = led.pass_over(True, old[81])
+    await up_to(led, old, 81)
+    expected = led.pass_over(True, old[82])
     assert expected
-    assert await led.keeper.connect(data_of(old[81]), None, led.labels) == replace(expected, entities={})
+    assert await led.keeper.connect(data_of(old[82]), None, led.labels) == replace(expected, entities={})
     await up_to(led, old, 90)
 
 

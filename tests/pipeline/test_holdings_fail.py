@@ -22,11 +22,12 @@ from utxoiq.balances.errors import LedgerDamaged, LedgerUnavailable
 from utxoiq.balances.journal import Journal
 from utxoiq.balances.ledger import Ledger
 from utxoiq.errors import SourceError, StoreUnavailable
-from utxoiq.models import BlockBalances, BlockRecord
+from utxoiq.models import BlockBalances, BlockData, BlockRecord, Signal
 from utxoiq.observability import MonitoringModule
 from utxoiq.persistence import SqliteStore
 from utxoiq.pipeline import PipelineOrchestrator
 from utxoiq.pipeline.holdings import BalanceKeeper
+from utxoiq.processors import ProcessingContext
 
 Orchestrate = Callable[..., PipelineOrchestrator]
 
@@ -170,6 +171,18 @@ def balances_in(path: Path) -> list[BlockBalances | None]:
     return [row["balances"] and BlockBalances.from_dict(json.loads(row["balances"])) for row in rows]
 
 
+class Looks(Always):
+    """Remembers what it was shown of balances."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[BlockBalances | None] = []
+
+    async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
+        self.shown.append(context.balances)
+        return []
+
+
 async def lead(orchestrator: PipelineOrchestrator, led: Led, steps: list[tuple[bool, Item]]) -> None:
     """As a monitor leads it."""
     for connect, item in steps:
@@ -182,20 +195,27 @@ async def lead(orchestrator: PipelineOrchestrator, led: Led, steps: list[tuple[b
 async def test_blocks_are_committed_with_balances(
     orchestrate: Orchestrate, store: SqliteStore, path: Path, led: Led
 ) -> None:
-    """Each with what a recount tells; stale ones keep theirs, and one that returns has one row."""
-    orchestrator = orchestrate(Always(), labels=led.labels, balances=led.keeper)
+    """Each with what a recount tells, which processors see; stale ones keep theirs, and one that returns has one row,
+    and is seen with that where there is no ledger."""
+    looks = Looks()
+    orchestrator = orchestrate(looks, labels=led.labels, balances=led.keeper)
     expected: dict[str, BlockBalances] = {}
     for connect, item in led.chain.steps:
         one = led.pass_over(connect, item)
         if one:
             expected[one.blockhash] = one
-    await lead(orchestrator, led, led.chain.steps)
+    for connect, item in led.chain.steps:
+        await lead(orchestrator, led, [(connect, item)])
+        assert led.keeper.status.block_hash == str(item.hash if connect else item.prev)
     assert {name: store.balances_of(name) for name in expected} == expected
+    assert looks.shown == list(expected.values())
     back = [item for connect, item in led.chain.steps if not connect]
     new = branches_of(led.chain)[1]
     before = query(path, "SELECT * FROM balances")
+    orchestrator.balances, looks.shown = None, []
     await lead(orchestrator, led, [(False, item) for item in reversed(new[-7:])] + [(True, i) for i in reversed(back)])
     assert query(path, "SELECT * FROM balances") == before
+    assert looks.shown == [expected[str(item.hash)] for item in reversed(back)]
     assert [one and one.blockhash for one in balances_in(path)][-4:] == [str(item.hash) for item in reversed(back)]
 
 

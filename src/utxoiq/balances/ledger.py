@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from utxoiq.chain.network import Network
 
 NOTHING = Balance(0, None, None)
+USUAL_BLOCK = 1 << 15
+"""Scripts for which room is made beforehand; few blocks touch as many."""
 ATTEMPTS = 5
 """To read a ledger that another process brings forward."""
 
@@ -183,6 +185,14 @@ class Ledger:
             self._journal.append(step, durable=self._settings.sync)
             self._layers.put(step.keys, step.after)
             self._kept.follow(step)
+
+    def tidy(self) -> None:
+        """Do now what the next block would else wait for: merges, and a checkpoint that is due. Raises
+        LedgerUnavailable, LedgerDamaged."""
+        self._refuse_torn()
+        self._layers.make_room(min(USUAL_BLOCK, self._settings.delta_limit // 8), self._journal.last)
+        if self._journal.last - self._manifest.step >= self._settings.checkpoint_steps:
+            self.checkpoint()
 
     @contextmanager
     def _whole(self) -> Iterator[None]:

@@ -70,6 +70,8 @@ class BalanceKeeper:
         self._labels_version = ""
         self._reason: str | None = None
         self._alone = Lock()
+        self._tidying: asyncio.Future[None] | None = None
+        """Beside the rest of the block; the next one waits for it."""
 
     @property
     def status(self) -> HoldingsStatus:
@@ -83,7 +85,12 @@ class BalanceKeeper:
 
     async def connect(self, block: BlockData, flows: BlockFlows | None, labels: LabelSet) -> BlockBalances | None:
         """Take up a block: what it did to large balances. None where that is unknown."""
-        return await asyncio.to_thread(self._safely, lambda ledger: self._connect(ledger, block, flows, labels))
+        began = time.perf_counter()
+        found = await asyncio.to_thread(self._safely, lambda ledger: self._connect(ledger, block, flows, labels))
+        if found is not None:
+            self._monitoring.emit_balances(block.height, time.perf_counter() - began)
+            self._tidying = asyncio.get_running_loop().run_in_executor(None, self._tidy)
+        return found
 
     async def disconnect(self, block_hash: Hash256) -> None:
         """Take a block back; one it does not stand at was never taken up."""
@@ -100,25 +107,27 @@ class BalanceKeeper:
             except Exception as error:  # noqa: BLE001 whatever happens to a ledger, others are closed too
                 log.error("the ledger reads more at its next start: %s", str(error) or repr(error))
 
-    def _safely(self, work: Callable[[Ledger], T]) -> T | None:
-        began = time.perf_counter()
+    def _tidy(self) -> None:
+        self._safely(Ledger.tidy, opening=False)
+
+    def _safely(self, work: Callable[[Ledger], T], *, opening: bool = True) -> T | None:
+        """What comes of it, None where that fails or, unless `opening`, the ledger was closed meanwhile."""
         with self._alone:
+            if self._ledger is None and not opening:
+                return None
             try:
                 if self._ledger is None:
                     self._ledger = Ledger.open(self.folder, settings=self._settings)
-                ledger = self._ledger
-                found = work(ledger)
+                found = work(self._ledger)
             except _NotYet as reason:
                 self._wait(reason)
                 return None
             except Exception as error:  # noqa: BLE001 whatever happens to a ledger, blocks go on
                 self._give_up(error)
                 return None
-            tip = ledger.tip
         if self._reason is not None:
             self._reason = None
             log.info("balances are known again")
-        self._monitoring.emit_balances(tip and tip[0], time.perf_counter() - began)
         return found
 
     def _wait(self, reason: _NotYet) -> None:

@@ -95,7 +95,7 @@ def _gathered(path: Sequence[Step], size: int, thresholds: Mapping[str, float]) 
     recent = [step for step in path if step.height > path[-1].height - max(1, size)]
     base, after = recent[0].before, recent[-1].after
     change = after - base
-    same_way = [(step.after > step.before) == (change > 0) for step in recent]
+    same_way = [(step.after - step.before) * change > 0 for step in recent]
     least = max(thresholds["week_btc"] * COIN, thresholds["week_share"] * base)
     large = max(base, after) >= thresholds["balance_btc"] * COIN
     enough = large and same_way[-1] and abs(change) >= least and sum(same_way) >= thresholds["week_changes"]
