@@ -98,11 +98,16 @@ class Watching:
         return [*work, self._published.run()] if self._published else work
 
     async def _follow(self) -> None:
-        """The ledger first, where it lags: a block waits for no more than its own balances."""
-        cursor = await asyncio.to_thread(self.store.cursor)
-        if self.balances and cursor:
-            await self.balances.catch_up(cursor.height, Hash256.from_display(cursor.block_hash))
-        await self.monitor.run()
+        """The ledger first, where it lags: a block waits for no more than its own balances. Whoever takes over finds it
+        closed."""
+        try:
+            cursor = await asyncio.to_thread(self.store.cursor)
+            if self.balances and cursor:
+                await self.balances.catch_up(cursor.height, Hash256.from_display(cursor.block_hash))
+            await self.monitor.run()
+        finally:
+            if self.balances:
+                self.balances.close()
 
     def close(self) -> None:
         """Let go of threads, sockets, the store and the ledger."""
