@@ -208,13 +208,13 @@ def verify(
 ) -> None:
     """Derive a signal again from raw bytes: equal (exit 0), different (1), or cannot tell (3)."""
     from utxoiq.persistence import open_store, reads
+    from utxoiq.pipeline.verify import recorded_of
     from utxoiq.pipeline.verify import verify as verify_signal
     from utxoiq.show import json_lines
 
     with open_store(db, must_exist=True) as store:
         stored, kept_network = reads.signal(store, signal_id), store.network
-        size = stored.inputs["window"]["blocks"] + 1 if stored and {"mempool", "balances"} & {*stored.inputs} else 0
-        recorded = store.window(stored.block_hash, size) if stored else []
+        recorded = recorded_of(store, stored) if stored else []
     if stored is None:
         raise UtxoiqError(f"no signal, or more than one, begins with {signal_id}: see `utxoiq signals --db {db}`")
     blocks = open_named(source, network or kept_network)

@@ -15,7 +15,7 @@ from utxoiq.chain.network import NETWORKS
 from utxoiq.entities.labels import LabelSet, labels_for, read_labels
 from utxoiq.persistence import SqliteStore, open_store, reads
 from utxoiq.pipeline.scan import scan
-from utxoiq.pipeline.verify import verify
+from utxoiq.pipeline.verify import recorded_of, verify
 from utxoiq.show import BANNER, insight_feed, progress
 from utxoiq.simulation.economy import UNKNOWN_PARENT, Economy
 from utxoiq.simulation.files import write_blocks
@@ -93,5 +93,5 @@ def _verify_newest(console: Console, store: SqliteStore, source: Source, labels:
     newest = reads.signals(store, 1)
     stored = reads.signal(store, newest[0]["signal_id"]) if newest else None
     if stored:
-        verdict = asyncio.run(verify(stored, source, labels))
+        verdict = asyncio.run(verify(stored, source, labels, recorded_of(store, stored)))
         console.print(f"{mark}Verified: [bold]{verdict.verdict}[/], {verdict.reason}", soft_wrap=True)

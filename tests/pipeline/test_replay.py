@@ -25,7 +25,7 @@ from utxoiq.insights.generator import InsightGenerator
 from utxoiq.models import BLOCK_WEIGHT, BlockData, Connected, Disconnected, MempoolSnapshot, NextBlock
 from utxoiq.persistence import SignalPersistenceModule, SqliteStore, reads
 from utxoiq.pipeline import PipelineOrchestrator
-from utxoiq.pipeline.verify import verify
+from utxoiq.pipeline.verify import recorded_of, verify
 from utxoiq.processors import ProcessorConfig, SignalProcessor
 from utxoiq.processors.discovery import discovered
 
@@ -209,8 +209,7 @@ async def test_signals_of_every_kind_are_verified(scanned: Path) -> None:
         for signal_id in {one for each in ends.values() for one in (each[0], each[-1])}:
             signal = reads.signal(store, signal_id)
             assert signal is not None
-            size = signal.inputs["window"]["blocks"] + 1 if {"mempool", "balances"} & {*signal.inputs} else 0
-            rows = store.window(signal.block_hash, size)
+            rows = recorded_of(store, signal)
             found = await verify(signal, source, labels(), rows)
             assert found.verdict == "equal", (signal.signal_type, signal.kind, found.reason)
             verdicts[signal.signal_type] += 1

@@ -18,6 +18,7 @@ from utxoiq.processors.discovery import discover
 
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
+    from utxoiq.persistence.sqlite import SqliteStore
     from utxoiq.processors.base import SignalProcessor
     from utxoiq.sources.base import BlockSource
 
@@ -55,6 +56,12 @@ async def verify(signal: Signal, source: BlockSource, labels: LabelSet, recorded
     if verdict.verdict == "different" and unknown:
         return Verdict("cannot tell", f"the source has no spent outputs for {unknown} of the {size} blocks it rests on")
     return verdict
+
+
+def recorded_of(store: SqliteStore, signal: Signal) -> list[Past]:
+    """What the store has of the blocks that a signal rests on, where it rests on more than those. Raises StoreError."""
+    more = {"mempool", "balances"} & {*signal.inputs}
+    return store.window(signal.block_hash, int(signal.inputs["window"]["blocks"]) + 1) if more else []
 
 
 def _with_recorded(row: Past, recorded: Past | None) -> Past:
