@@ -163,6 +163,22 @@ def test_an_entity_by_name_for_people(built: Built, node_said: dict[str, Any]) -
     assert "not labelled are not in it" in ran.out
 
 
+def test_an_entity_beside_its_known_holdings(built: Built, tmp_path: Path) -> None:
+    """Which part of them the labelled addresses hold; null where nothing is known."""
+    (richest,) = built.ask("top", "--count", "1", "--json").rows
+    label = {"addresses": [richest["address"]], "source": "made", "confidence": "high", "as_of": "2026-01-05"}
+    known = {"sat": 4 * richest["sat"], "as_of": "2026-01-02", "source": "a filing"}
+    lines = [{"id": "x", "name": "Xavier", "kind": "etf", "known_holdings": known, "labels": [label]},
+             {"id": "y", "name": "Yvonne", "kind": "etf", "labels": []}]  # fmt: skip
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("\n".join(map(json.dumps, lines)))
+    (row,) = built.ask("entity", "x", "--labels", labels, "--json").rows
+    assert (row["sat"], row["known_holdings"], row["coverage"]) == (richest["sat"], known["sat"], 0.25)
+    assert "That is 25.0% of the" in built.ask("entity", "x", "--labels", labels).out
+    (row,) = built.ask("entity", "y", "--labels", labels, "--json").rows
+    assert (row["known_holdings"], row["coverage"]) == (None, None)
+
+
 def test_an_entity_without_addresses_is_unknown_not_zero(built: Built, tmp_path: Path) -> None:
     (tmp_path / "labels.jsonl").write_text('{"id": "x", "name": "Xavier", "kind": "etf", "labels": []}\n')
     ran = built.ask("entity", "x", "--labels", tmp_path / "labels.jsonl", "--json")

@@ -33,6 +33,7 @@ KeepFrom = Annotated[
     ),
 ]
 SNAPSHOT = "start from a snapshot (`utxoiq balances import`)"
+COVERED = "That is {coverage:.1%} of the {known} BTC it was known to hold as of {holdings_as_of}. "
 NOT_IN_IT = "Only labelled addresses: those not labelled are not in it, nor those another entity claims too."
 NOT_KEPT = "Unknown: those that hold less than the ledger keeps scripts from, see `balances build --help`. "
 
@@ -157,7 +158,8 @@ def entity(
     labels: Labels = None,
     as_json: AsJson = False,
 ) -> None:
-    """What the labelled addresses of an entity hold together. What is not labelled is not in it."""
+    """What the labelled addresses of an entity hold together, and which part of its known holdings that is. What is not
+    labelled is not in it."""
     from utxoiq.show import json_lines
 
     with _opened(ledger) as opened:
@@ -170,7 +172,8 @@ def entity(
     cells = (row["name"], *(f"{row[key]:,}" for key in ("addresses", "holding")), _btc(row["sat"]), largest)
     largest_btc = _btc(row["largest"]["sat"]) if row["largest"] else ""
     headings = ("entity", "addresses", "that hold coins", "BTC", "largest", "of it BTC")
-    _table(headings, [(*cells, largest_btc)], f"{row['note']} {_at(row)}")
+    covered = "" if row["coverage"] is None else COVERED.format_map({**row, "known": _btc(row["known_holdings"])})
+    _table(headings, [(*cells, largest_btc)], f"{covered}{row['note']} {_at(row)}")
 
 
 def check(ledger: LedgerFolder, as_json: AsJson = False) -> None:
@@ -364,8 +367,11 @@ def _entity_row(ledger: Ledger, one: Entity, names: LabelSet) -> dict[str, Any]:
     sats = [balance.sat for balance in _held(ledger, scripts)]
     richest = max(range(len(sats)), key=sats.__getitem__) if any(sats) else None
     largest = None if richest is None else {**_named(scripts[richest], names.network), "sat": sats[richest]}
+    total, known = sum(sats) if sats else None, one.known_holdings or {}
+    covered = None if total is None or not known.get("sat") else round(total / known["sat"], 4)
     return {
-        "entity": one.id, "name": one.name, "kind": one.kind, "sat": sum(sats) if sats else None,
+        "entity": one.id, "name": one.name, "kind": one.kind, "sat": total, "known_holdings": known.get("sat"),
+        "holdings_as_of": known.get("as_of"), "coverage": covered,
         "addresses": len(sats), "holding": sum(map(bool, sats)), "largest": largest,
         "labels_version": names.version, "note": NOT_IN_IT, **_where(ledger),
     }  # fmt: skip
