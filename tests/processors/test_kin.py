@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from processors.cases import LABELS, at, context, flows, past
+from processors.cases import LABELS, SCRIPT, at, balances, changed, context, flows, past, trading
+from utxoiq.facts.kinship import script_key
 from utxoiq.history import Past, Window
-from utxoiq.models import Large, Part
+from utxoiq.models import BlockBalances, Large, Part
 from utxoiq.processors.kin import LATEST_SIGHTINGS, Ground, Kin
 from utxoiq.processors.moves import moves
 from utxoiq.units import COIN
@@ -88,12 +89,14 @@ def large(spent: Sequence[Part], made: Sequence[Part], txid: str = "aa" * 32) ->
     return Large(txid, len(spent), len(made), value, value, 0, 0, False, list(spent), list(made))
 
 
-def found(way: Any, one: Large, *shown: dict[str, Any]) -> list[tuple[str, int, float]]:
-    """(entity, sat, sat inferred) of the moves of exchanges that a block with this transaction has."""
+def found(
+    way: Any, one: Large, *shown: dict[str, Any], held: BlockBalances | None = None
+) -> list[tuple[str, int, float]]:
+    """(entity, sat, sat inferred) of the moves of exchanges that a block with this transaction has; `held`: what it did
+    to balances."""
     now = at(len(shown))
-    seen = context(past(len(shown)), now, flows=[row.flows for row in window(*shown).rows] + [
-        replace(flows(now), large=[one])
-    ])  # fmt: skip
+    moved = [*(row.flows for row in window(*shown).rows), replace(flows(now), large=[one])]
+    seen = context(past(len(shown)), now, flows=moved, balances=[held])
     each = moves(Ground.of(seen, seen.window), ("exchange",), way, 100)
     return [(judged.moved.entity.id, judged.moved.amount, judged.moved.inferred) for judged in each]
 
@@ -121,6 +124,33 @@ def test_what_came_from_it_may_be_its_own(shown: dict[str, Any]) -> None:
     came = large([Part(None, "x", 300 * COIN)], [Part("borealis", "b", 300 * COIN)])
     assert found("arrived", came, {}) == [("borealis", 300 * COIN, 0)]
     assert found("arrived", came, shown) == []
+
+
+@pytest.mark.parametrize(
+    ("way", "before", "after", "count"),
+    [("left", 0, 300, 1), ("left", 99.99, 399.99, 1), ("left", 100, 400, 0), ("arrived", 300, 0, 1),
+     ("arrived", 399.99, 99.99, 1), ("arrived", 400, 100, 0)],
+)  # fmt: skip
+def test_what_holds_much_beside_may_be_its_own(way: str, before: float, after: float, count: int) -> None:
+    """A script that held 100 BTC before it got more, or holds as much when it has given, is no one-off customer."""
+    other = Part(None, script_key(bytes.fromhex(SCRIPT)), 300 * COIN)
+    its, change = Part("borealis", "b", 400 * COIN), Part("borealis", "c", 100 * COIN)
+    one = large([its], [other, change]) if way == "left" else large([other], [Part("borealis", "b", 300 * COIN)])
+    held = balances(0, changed(before, after))
+    assert len(found(way, one, held=held)) == count
+    assert len(found(way, one)) == 1
+    elsewhere = balances(0, changed(before, after, "0014" + "77" * 20))
+    assert len(found(way, one, held=elsewhere)) == 1
+
+
+def test_where_labels_know_nearly_all_there_is_no_doubt() -> None:
+    """Its own wallets are known: whoever else holds much is somebody else."""
+    other = Part(None, script_key(bytes.fromhex(SCRIPT)), 300 * COIN)
+    one = large([Part("borealis", "b", 400 * COIN)], [other, Part("borealis", "c", 100 * COIN)])
+    now, held = at(144), balances(144, changed(500, 800))
+    moved = [*trading(144), replace(flows(now), large=[one])]
+    known = context(past(144), now, flows=moved, balances=[held])
+    assert len(list(moves(Ground.of(known, known.window), ("exchange",), "left", 100))) == 1
 
 
 def test_the_largest_come_first() -> None:

@@ -71,10 +71,10 @@ class ExchangeProcessor(SignalProcessor):
         ground = Ground.of(context, self.window(context))
         for kind, way in SINGLE.items():
             for one, confidence, basis in moves(ground, ("exchange",), way, self.thresholds["large_btc"]):
-                metadata = {**one.metadata(flows, context.entities), **(held := holdings(context, one.entity.id))}
+                metadata = {**one.metadata(flows, context.entities), **holdings(context, one.entity.id)}
                 signals += self.signal(
                     context, kind, one.entity.id, confidence, basis, metadata, one.txids,
-                    balances="of the block" if held else "never",
+                    balances="of the block",
                 )  # fmt: skip
         return signals
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from utxoiq.facts.kinship import resolve
+from utxoiq.facts.kinship import resolve, script_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from utxoiq.history import Past, Window
-    from utxoiq.models import Large, Transfer
+    from utxoiq.models import BalanceChange, Large, Transfer
     from utxoiq.processors.base import ProcessingContext
 
 LATEST_SIGHTINGS = 100
@@ -95,12 +95,16 @@ class Ground(NamedTuple):
     window: Window
     kin: Kin
     owned: list[Owned]
+    balances: dict[str, BalanceChange]
+    """By key of the script; empty without a ledger."""
 
     @classmethod
     def of(cls, context: ProcessingContext, window: Window) -> Ground:
         """Of a block and the blocks before it."""
         kin = Kin(window, context.facts.labels_version)
-        return cls(context, window, kin, owned(context, kin))
+        changes = context.balances.changes if context.balances else ()
+        balances = {script_key(bytes.fromhex(one.script)): one for one in changes}
+        return cls(context, window, kin, owned(context, kin), balances)
 
 
 def owned(context: ProcessingContext, kin: Kin) -> list[Owned]:

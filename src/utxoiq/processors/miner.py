@@ -195,7 +195,10 @@ class MinerProcessor(SignalProcessor):
         ground = Ground.of(context, self.window(context))
         for one, confidence, basis in moves(ground, ("mining_pool",), "left", least):
             metadata = {**one.metadata(flows, context.entities), "coinbase_outputs": one.coinbases}  # type: ignore[arg-type]
-            signals += self.signal(context, "miner_distribution", one.entity.id, confidence, basis, metadata, one.txids)
+            signals += self.signal(
+                context, "miner_distribution", one.entity.id, confidence, basis, metadata, one.txids,
+                balances="of the block",
+            )  # fmt: skip
         return signals
 
     def _share_shift(self, context: ProcessingContext) -> list[Signal]:

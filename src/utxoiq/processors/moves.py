@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from utxoiq.history import Past
+from utxoiq.models import LARGE_COIN
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
@@ -151,15 +152,22 @@ def _found(ground: Ground, kinds: Collection[str], way: Way, least_btc: float) -
 
 def may_be_its_own(large: Large, ground: Ground, who: str, way: Way) -> bool:
     """Whether most of what an unlabelled other side gave or got passed through scripts that this entity, of which not
-    nearly all scripts are known, had to do with before: large payments to and fro are more often an entity's other
-    wallets than its customers."""
-    kin = ground.kin
+    nearly all scripts are known, had to do with before, or that hold much beside it: large payments to and fro are more
+    often an entity's other wallets than its customers."""
     side = {"arrived": large.spent, "left": large.made}.get(way, [])
-    unknown = [part for part in side if part.owner is None and part.key and kin.owner(part.key) is None]
-    met = sum(part.sat for part in unknown if kin.had_to_do(part.key, who))
-    if 2 * met <= sum(part.sat for part in unknown):
+    unknown = [part for part in side if part.owner is None and part.key and ground.kin.owner(part.key) is None]
+    doubtful = sum(
+        part.sat for part in unknown if ground.kin.had_to_do(part.key, who) or _holds_much(part.key, ground, way)
+    )
+    if 2 * doubtful <= sum(part.sat for part in unknown):
         return False
     return not labels_suffice(ground.context, ground.window, {who}, SURE_RETURN)
+
+
+def _holds_much(key: str, ground: Ground, way: Way) -> bool:
+    """Whether a script that got held LARGE_COIN and more before, or one that gave holds as much still."""
+    one = ground.balances.get(key)
+    return one is not None and (one.before if way == "left" else one.after) >= LARGE_COIN
 
 
 def stays_perhaps(one: Owned, ground: Ground) -> bool:

@@ -46,7 +46,7 @@ class TreasuryProcessor(SignalProcessor):
                 metadata = {**one.metadata(flows, context.entities), **_known(one), **held}  # type: ignore[arg-type]
                 signals += self.signal(
                     context, kind, one.entity.id, confidence, basis, metadata, one.txids,
-                    balances="of the block" if held else "never",
+                    balances="of the block",
                 )  # fmt: skip
         return signals
 

@@ -106,7 +106,9 @@ class WhaleProcessor(SignalProcessor):
             metadata = {name: one[name] for name in names}
             metadata |= {"larger_before": larger, "window_blocks": len(tops), "block_attributed_share": share}
             kind = "large_consolidation" if self._consolidates(one) else "large_transfer"
-            signals += self.signal(context, kind, one["txid"], confidence, basis, metadata, [one["txid"]])
+            signals += self.signal(
+                context, kind, one["txid"], confidence, basis, metadata, [one["txid"]], balances="of the block"
+            )
         return signals
 
     def _within(self, context: ProcessingContext) -> set[str]:
