@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from utxoiq.commands import balances, charts, history, past, services
+from utxoiq.commands import balances, charts, history, outcomes, past, services
 from utxoiq.commands.options import (
     DEFAULT_DB,
     EVERYTHING,
@@ -55,6 +55,7 @@ app.add_typer(config_app, name="config")
 balances.register(app)
 charts.register(app)
 history.register(app)
+outcomes.register(app)
 past.register(app)
 services.register(app, entities_app)
 

@@ -36,6 +36,9 @@ MOST_EVIDENCE = 10
 
 NAMESPACE = UUID("5f1c3a52-6f0e-5d1b-9a70-75747869710a")
 
+REAL_NETWORK = "main"
+"""Where signals that were right tell how often later ones will be."""
+
 SignalType = Literal["mempool", "exchange", "miner", "whale", "treasury", "predictive"]
 
 Json = Any
@@ -494,6 +497,18 @@ class Signal:
         """All that replaying the recorded inputs must give again, to the byte."""
         passing = {"correlation_id", "recorded_at", "processed", "processed_at"}
         return {k: v for k, v in asdict(self).items() if k not in passing}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether a signal was right, by what docs/signals calls so of its kind."""
+
+    signal_id: str
+    right: bool
+    by: str
+    """How it was resolved, in a few words."""
+    height: int
+    """Of the block by which it was known: the store's tip when it was recorded."""
 
 
 @dataclass(frozen=True, slots=True)

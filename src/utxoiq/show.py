@@ -139,6 +139,19 @@ def forecast_report(scores: Sequence[dict[str, Any]], newest: Sequence[dict[str,
     console.print(f"[dim]over the forecasts of the last {blocks:,} blocks[/]")
 
 
+def outcome_table(rows: Sequence[dict[str, Any]]) -> None:
+    """How often signals were right, beside what their confidences said."""
+    if not rows:
+        Console().print("No signal was resolved yet: that takes the blocks after it, or better labels.")
+        return
+    table = _table("type", "kind", "model", "resolved", "right", "mean confidence", "share right", "Brier")
+    for row in rows:
+        named = (row["signal_type"], row["kind"], row["model_version"], f"{row['resolved']:,}", f"{row['right']:,}")
+        figures = (f"{row['mean_confidence']:.3f}", f"{row['share_right']:.3f}", f"{row['brier']:.4f}")
+        table.add_row(*named, *figures)
+    Console().print(table)
+
+
 def import_report(report: dict[str, Any]) -> None:
     """What an import did to the labels and to the signals that rest on them."""
     console = Console()

@@ -20,6 +20,7 @@ from utxoiq.pipeline.label_watch import LabelWatch
 from utxoiq.pipeline.leading import Leader
 from utxoiq.pipeline.mempool_watch import MempoolWatch
 from utxoiq.pipeline.monitor import BlockMonitor
+from utxoiq.pipeline.outcomes import settle
 from utxoiq.processors.discovery import discover
 from utxoiq.sources.node.announcements import Announcements
 
@@ -198,7 +199,7 @@ class Watching:
             await asyncio.sleep(LABELS_SECONDS)
 
     async def _keep_house(self) -> None:
-        """Alert on signals nobody narrates, and drop old snapshots."""
+        """Alert on signals nobody narrates, drop old snapshots, and record which signals were right."""
         while True:
             if self._leader.is_standing_by:
                 await asyncio.sleep(HOUSEKEEPING_SECONDS)
@@ -209,7 +210,15 @@ class Watching:
                 await asyncio.to_thread(self.store.forget_snapshots, before)
             except StoreError as error:
                 log.error("stale signals can't be counted, nor old snapshots dropped: %s", error)
+            await self._settle()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _settle(self) -> None:
+        """Whatever comes of it, blocks go on."""
+        try:
+            await asyncio.to_thread(settle, self.store, self.orchestrator.processors)
+        except Exception:
+            log.exception("outcomes can't be recorded")
 
 
 def _poll_of(settings: Settings) -> float:

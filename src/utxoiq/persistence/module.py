@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Protocol
 
 from utxoiq.errors import ConfigError, StoreError, Transient, WarehouseError
 from utxoiq.history import History, Past, Window
-from utxoiq.models import BlockBalances, BlockRecord, Cursor, MempoolSnapshot, PersistenceResult, Signal
+from utxoiq.models import (
+    REAL_NETWORK,
+    BlockBalances,
+    BlockRecord,
+    Cursor,
+    MempoolSnapshot,
+    PersistenceResult,
+    Signal,
+)
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client
 
     from utxoiq.chain.hashes import Hash256
+    from utxoiq.models import BlockData
+    from utxoiq.persistence.outcomes import Counts, Outcomes
     from utxoiq.persistence.warehouse.direct import DirectWarehouse
 
 log = logging.getLogger("utxoiq.block")
@@ -28,6 +38,8 @@ class Store(Protocol):
 
     @property
     def network(self) -> str | None: ...
+    @property
+    def outcomes(self) -> Outcomes: ...
     def cursor(self) -> Cursor | None: ...
     def state(self, block_hash: str) -> str | None: ...
     def window(self, block_hash: str, size: int) -> list[Past]: ...
@@ -92,6 +104,13 @@ class SignalPersistenceModule:
     async def recorded_balances(self, block_hash: Hash256) -> BlockBalances | None:
         """What a block that was here before did to large balances. Raises StoreError."""
         return await asyncio.to_thread(self.store.balances_of, str(block_hash))
+
+    async def outcomes(self, block: BlockData) -> Counts:
+        """How often signals were right, by model and kind, as far as the store knew at the block's parent; nothing on
+        other networks than mainnet. Raises StoreError."""
+        if block.network.name != REAL_NETWORK or block.height is None:
+            return {}
+        return await asyncio.to_thread(self.store.outcomes.counts, block.height)
 
     async def disconnect(self, block_hash: Hash256, correlation_id: str) -> PersistenceResult:
         """Take the tip off and retract what it said, or change nothing."""

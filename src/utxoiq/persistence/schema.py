@@ -1,13 +1,17 @@
 """The schema of the SQLite store. Rows are only appended; views give what holds now. Working state are the cursor,
-leases, where backfills stand, the outbox with how far it was shipped, and mempool snapshots that no block was mined
-from, which are dropped after some weeks."""
+leases, where backfills stand, signals whose outcome the blocks after them did not tell, the outbox with how far it was
+shipped, and mempool snapshots that no block was mined from, which are dropped after some weeks."""
 
 from __future__ import annotations
 
 import re
 
 APPLICATION_ID = 0x7574786F  # "utxo"
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
+
+WITHDRAWN = "the labels it rests on were withdrawn or changed"
+UNDER_NEW_LABELS = "derived again under other labels"
+"""Reasons of retractions by which a signal is judged: its outcome counts, though it no longer holds."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -107,6 +111,7 @@ CREATE TABLE IF NOT EXISTS signals (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS signals_by_block ON signals (block_hash);
 CREATE INDEX IF NOT EXISTS signals_by_time ON signals (created_at);
+CREATE INDEX IF NOT EXISTS signals_by_kind ON signals (model_version, kind, block_height);
 
 CREATE TABLE IF NOT EXISTS signal_events (
     seq INTEGER PRIMARY KEY,
@@ -118,6 +123,15 @@ CREATE TABLE IF NOT EXISTS signal_events (
     recorded_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS signal_events_by_signal ON signal_events (signal_id, seq);
+
+CREATE TABLE IF NOT EXISTS outcomes (
+    signal_id TEXT PRIMARY KEY REFERENCES signals,
+    was_right INTEGER NOT NULL CHECK (was_right IN (0, 1)),
+    told_by TEXT NOT NULL,
+    height INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS outcomes_by_height ON outcomes (height);
 
 CREATE TABLE IF NOT EXISTS insights (
     insight_id TEXT PRIMARY KEY,
@@ -218,6 +232,8 @@ CREATE TABLE IF NOT EXISTS leases (
     state TEXT NOT NULL CHECK (json_valid(state))
 ) STRICT;
 
+CREATE TABLE IF NOT EXISTS undecided (signal_id TEXT PRIMARY KEY REFERENCES signals) STRICT;
+
 CREATE TABLE IF NOT EXISTS backfills (
     name TEXT PRIMARY KEY,
     next_height INTEGER NOT NULL,
@@ -309,6 +325,16 @@ LEFT JOIN (
 
 CREATE VIEW current_signals AS SELECT * FROM signal_state WHERE retracted_at IS NULL;
 
+CREATE VIEW counted_outcomes AS
+SELECT o.*, s.signal_type, s.kind, s.model_version, s.confidence
+FROM outcomes o
+JOIN signals s USING (signal_id)
+JOIN block_state b ON b.block_hash = s.block_hash AND b.state = 'connected'
+LEFT JOIN signal_events e
+    ON e.seq = (SELECT max(seq) FROM signal_events x WHERE x.signal_id = o.signal_id)
+WHERE coalesce(e.event, '') <> 'retracted'
+    OR e.reason IN (BY_LABELS) AND NOT EXISTS (SELECT 1 FROM outcomes n WHERE n.signal_id = e.superseded_by);
+
 CREATE VIEW insight_state AS
 SELECT n.*, s.block_height, s.kind,
     CASE WHEN e.event = 'retracted' THEN e.recorded_at END AS retracted_at,
@@ -319,7 +345,7 @@ LEFT JOIN insight_events e
     ON e.seq = (SELECT max(seq) FROM insight_events x WHERE x.insight_id = n.insight_id);
 
 CREATE VIEW current_insights AS SELECT * FROM insight_state WHERE retracted_at IS NULL;
-"""
+""".replace("BY_LABELS", f"'{WITHDRAWN}', '{UNDER_NEW_LABELS}'")
 
 OLD_VIEWS = "".join(f"DROP VIEW IF EXISTS {name};" for name in reversed(re.findall(r"CREATE VIEW (\w+)", VIEWS)))
 

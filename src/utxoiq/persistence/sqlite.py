@@ -21,12 +21,14 @@ from utxoiq.models import (
     Cursor,
     Insight,
     MempoolSnapshot,
+    Outcome,
     Signal,
     digest,
 )
 from utxoiq.persistence.database import Database
 from utxoiq.persistence.leases import Leases
 from utxoiq.persistence.outbox import Outbox
+from utxoiq.persistence.outcomes import Outcomes
 
 URL = "sqlite:///"
 REORG = "its block was disconnected from the best chain"
@@ -86,6 +88,7 @@ class SqliteStore:
         """Open or create. Raises StoreError for a file that is no such store, or of a newer version."""
         self.database = Database(path)
         self.leases, self.outbox = Leases(self.database), Outbox(self.database)
+        self.outcomes = Outcomes(self.database)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -313,14 +316,22 @@ class SqliteStore:
         return rows
 
     def supersede(
-        self, signal_id: str, successor: Signal | None, insights: Sequence[Insight], reason: str, correlation_id: str
+        self,
+        signal_id: str,
+        successor: Signal | None,
+        insights: Sequence[Insight],
+        reason: str,
+        correlation_id: str,
+        outcome: Outcome | None = None,
     ) -> int:
-        """Retract a signal, and store what takes its place, if anything does, with what it means: the number of rows
-        written; 0 for one that is said just the same. Raises StoreError."""
-        if successor is not None and successor.signal_id == signal_id:
-            return 0
+        """Retract a signal, and store what takes its place, if anything does, with what it means; and its `outcome`,
+        where this tells it: the number of rows written. One that is said just the same is not retracted. Raises
+        StoreError."""
         at, rows = int(time.time()), 0
         with self.database.transaction():
+            rows += self.outcomes.write([outcome]) if outcome else 0
+            if successor is not None and successor.signal_id == signal_id:
+                return rows
             if successor is not None:
                 rows += self._append("signals", "signal_id", [successor], correlation_id, at)
                 rows += self._append("insights", "insight_id", insights, correlation_id, at)
@@ -336,6 +347,8 @@ class SqliteStore:
         with self.database.transaction():
             for facts, flows in rows:
                 blocks += bool(self._write_facts(facts, at) + self._write_flows(flows, at))
+            if blocks:
+                self.database.execute("DELETE FROM undecided")  # what was unknown of the past may be known now
         return blocks
 
     def add_snapshot(self, snapshot: MempoolSnapshot) -> int:

@@ -20,6 +20,7 @@ from utxoiq.observability import MonitoringModule, bind_correlation_id
 from utxoiq.persistence import SignalPersistenceModule
 from utxoiq.persistence.module import SLACK
 from utxoiq.pipeline.orchestrator import PipelineOrchestrator
+from utxoiq.pipeline.outcomes import settle
 from utxoiq.pipeline.reading import Open, Read, read_in_order
 from utxoiq.processors.base import ProcessingContext
 from utxoiq.processors.discovery import discover
@@ -155,8 +156,9 @@ class HistoricalBackfillModule:
                     block = await self._as_seen(read, persistence)
                     balances = await persistence.recorded_balances(read.block.block_hash)
                     context = ProcessingContext(
-                        read.facts, window, self._labels, tally.correlation_id, read.flows, balances
-                    )
+                        read.facts, window, self._labels, tally.correlation_id, read.flows, balances,
+                        outcomes=await persistence.outcomes(block),
+                    )  # fmt: skip
                     found = await orchestrator.generate_signals(block, context)
                     tally.add(found.signals)
                     record = BlockRecord(
@@ -170,6 +172,7 @@ class HistoricalBackfillModule:
             finally:
                 await blocks_with_past.aclose()
                 orchestrator.close()
+            await asyncio.to_thread(settle, self._store, processors)
         return tally.result()
 
     def _chosen(self, signal_types: Collection[str] | None) -> list[SignalProcessor]:

@@ -141,7 +141,8 @@ class PipelineOrchestrator:
         with self.monitoring.span("signals"):
             window = await self.signal_persistence.window(block.prev_hash, self._window_size if cursor else 0)
             balances = await self._balances_after(block, flows, labels, cursor)
-            context = ProcessingContext(facts, window, labels, correlation_id, flows, balances)
+            outcomes = await self.signal_persistence.outcomes(block) if cursor else {}
+            context = ProcessingContext(facts, window, labels, correlation_id, flows, balances, outcomes=outcomes)
             signals, forecasts, _ = await self.generate_signals(block, context)
         timing["signal_generation_ms"] = _ms_since(began)
         with self.monitoring.span("insights"):
@@ -210,6 +211,11 @@ class PipelineOrchestrator:
         """What the block did to large balances: by the ledger, or as it was recorded when the block was here before."""
         found = await self.balances.connect(block, flows, labels) if self.balances and cursor else None
         return found or await self.signal_persistence.recorded_balances(block.block_hash)
+
+    @property
+    def processors(self) -> list[SignalProcessor]:
+        """Those that are enabled."""
+        return [runner.processor for runner in self._runners]
 
     @property
     def window_size(self) -> int:

@@ -13,8 +13,9 @@ from utxoiq.facts.compute import compute_facts
 from utxoiq.facts.flows import compute_flows
 from utxoiq.history import History, Past
 from utxoiq.insights.generator import InsightGenerator
-from utxoiq.models import BlockFlows
-from utxoiq.pipeline.verify import recorded_processor
+from utxoiq.models import BlockFlows, Outcome
+from utxoiq.persistence.schema import UNDER_NEW_LABELS, WITHDRAWN
+from utxoiq.pipeline.verify import recorded_outcomes, recorded_processor
 from utxoiq.processors.base import A_MONTH, ProcessingContext
 from utxoiq.processors.exchange import EVERY
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from utxoiq.persistence.sqlite import SqliteStore
     from utxoiq.sources.base import BlockSource
 
-WITHDRAWN = "the labels it rests on were withdrawn or changed"
-UNDER_NEW_LABELS = "derived again under other labels"
+FLOWS = {"exchange", "treasury"}
+FLOWS_OF_MINERS = "miner_distribution"
+"""Signals that labels explain: whether they hold under better ones tells whether they were right."""
 BATCH = 500
 """Blocks whose facts are written in one transaction."""
 
@@ -88,30 +90,40 @@ async def relabel(
 ) -> Relabelled:
     """Retract `affected`; where `source` has the blocks, derive them again under `labels` with their recorded settings
     first, and name what is said again as successor. With a source the last 30 days are also stored under the new
-    labels, so that comparisons with the past go on.
+    labels, so that comparisons with the past go on; and signals of flows that could be derived again have an outcome:
+    right where they are said again, else wrong.
 
     Raises StoreError, InputRefused for blocks that can't be read: signals not reached are left as they are.
     """
     done = Relabelled(affected=affected)
-    again: dict[str, Signal] = {}
+    again: dict[str, Signal | None] = {}
     if source is not None:
         again = await _derive(store, affected, labels, source, on_block)
-    correlation_id = uuid4().hex
+    correlation_id, tip = uuid4().hex, store.cursor()
     for signal in affected:
         successor = again.get(signal.signal_id)
         reason = UNDER_NEW_LABELS if successor else WITHDRAWN
         insights = [await InsightGenerator().generate(successor)] if successor else []
-        store.supersede(signal.signal_id, successor, insights, reason, correlation_id)
+        outcome = _outcome(signal, successor, labels, tip.height) if tip and signal.signal_id in again else None
+        store.supersede(signal.signal_id, successor, insights, reason, correlation_id, outcome)
         if successor is not None:
             done.superseded[signal.signal_id] = successor
     return done
 
 
+def _outcome(signal: Signal, successor: Signal | None, labels: LabelSet, tip: int) -> Outcome | None:
+    if signal.signal_type not in FLOWS and signal.kind != FLOWS_OF_MINERS:
+        return None
+    said = "said again" if successor else "not said again"
+    return Outcome(signal.signal_id, successor is not None, f"{said} under labels {labels.version}", tip)
+
+
 async def _derive(
     store: SqliteStore, affected: list[Signal], labels: LabelSet, source: BlockSource,
     on_block: Callable[[], None],
-) -> dict[str, Signal]:  # fmt: skip
-    """One pass from the first block that matters to the tip: old id -> what its processor says now."""
+) -> dict[str, Signal | None]:  # fmt: skip
+    """One pass from the first block that matters to the tip: old id -> what its processor says now, None where that is
+    nothing; without those that could not be asked about."""
     cursor = store.cursor()
     if cursor is None:
         return {}
@@ -124,7 +136,7 @@ async def _derive(
     size = cursor.height - max(0, min(first, cursor.height - A_MONTH)) + 1
     recorded = {row.facts.blockhash: row for row in store.window(cursor.block_hash, size)}
     history = History()
-    again: dict[str, Signal] = {}
+    again: dict[str, Signal | None] = {}
     unwritten: list[tuple[BlockFacts, BlockFlows | None]] = []
     for block in source.branch(Hash256.from_display(cursor.block_hash), size):
         facts, flows = compute_facts(block, labels), compute_flows(block, labels)
@@ -132,7 +144,7 @@ async def _derive(
         for signal in wanted.get(facts.blockhash, ()):
             context = ProcessingContext(
                 facts, history.window(signal.inputs["window"]["blocks"]), labels, signal.correlation_id, flows,
-                seen.balances,
+                seen.balances, outcomes=recorded_outcomes(signal),
             )  # fmt: skip
             again |= await _say_again(signal, replace(block, mempool=seen.mempool), context)
         history.append(Past(facts, flows and flows.sums(), seen.mempool, seen.balances))
@@ -149,10 +161,10 @@ def _write(store: SqliteStore, unwritten: list[tuple[BlockFacts, BlockFlows | No
     unwritten.clear()
 
 
-async def _say_again(signal: Signal, block: Any, context: ProcessingContext) -> dict[str, Signal]:
+async def _say_again(signal: Signal, block: Any, context: ProcessingContext) -> dict[str, Signal | None]:
     processor = recorded_processor(signal)
     if processor is None or (signal.inputs.get("mempool") is not None and block.mempool is None):
         return {}
     said = await processor.process_block(block, context)
     same = [one for one in said if (one.kind, one.subject) == (signal.kind, signal.subject)]
-    return {signal.signal_id: same[0]} if same else {}
+    return {signal.signal_id: same[0] if same else None}

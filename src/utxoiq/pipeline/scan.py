@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from utxoiq.insights.generator import InsightGenerator
 from utxoiq.models import Connected, Disconnected
 from utxoiq.persistence.module import SignalPersistenceModule
 from utxoiq.pipeline.orchestrator import PipelineOrchestrator
+from utxoiq.pipeline.outcomes import settle
 from utxoiq.processors.discovery import discover
 
 if TYPE_CHECKING:
@@ -52,8 +54,9 @@ async def scan(
     if store.network not in (None, source.network.name):
         raise WrongNetwork(f"the store holds {store.network}, the source {source.network.name}: give another --db")
     persistence, balances = SignalPersistenceModule(store=store), _keeper(ledger, source, store)
+    processors = discover()
     orchestrator = PipelineOrchestrator(
-        discover(), persistence, insight_generator=InsightGenerator(), labels=labels, balances=balances
+        processors, persistence, insight_generator=InsightGenerator(), labels=labels, balances=balances
     )
     result = ScanResult()
     try:
@@ -65,6 +68,8 @@ async def scan(
         orchestrator.close()
         if balances:
             balances.close()
+    if result.connected:
+        await asyncio.to_thread(settle, store, processors)
     return result
 
 

@@ -13,7 +13,7 @@ from utxoiq.facts.flows import compute_flows
 from utxoiq.history import Past, Window
 from utxoiq.models import FACTS_VERSION, Signal, canonical_json
 from utxoiq.processors.base import ProcessingContext, ProcessorConfig
-from utxoiq.processors.calibration import packaged
+from utxoiq.processors.calibration import OUTCOMES, packaged
 from utxoiq.processors.discovery import discover
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ async def verify(signal: Signal, source: BlockSource, labels: LabelSet, recorded
     if missing := _missing(signal, last := rows[-1]):
         return Verdict("cannot tell", f"it rests on {missing}, which is not here")
     past = [row._replace(flows=row.flows and row.flows.sums()) for row in rows[:-1]]
-    context = ProcessingContext(last.facts, Window.of(past), labels, signal.correlation_id, last.flows, last.balances)
+    context = ProcessingContext(
+        last.facts, Window.of(past), labels, signal.correlation_id, last.flows, last.balances,
+        outcomes=recorded_outcomes(signal),
+    )  # fmt: skip
     verdict = _compare(signal, await processor.process_block(replace(blocks[-1], mempool=last.mempool), context))
     unknown = sum(block.spent is None for block in blocks)
     if verdict.verdict == "different" and unknown:
@@ -87,6 +90,7 @@ def _recorded_inputs(signal: Signal, labels: LabelSet) -> tuple[SignalProcessor,
     try:
         processor, size = recorded_processor(signal), int(recorded["window"]["blocks"]) + 1
         facts_version, labels_version = recorded["facts_version"], recorded["labels_version"]
+        recorded_outcomes(signal)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise _OtherInputs(f"its recorded inputs can't be used ({error})") from error
     if size < 1:
@@ -98,7 +102,7 @@ def _recorded_inputs(signal: Signal, labels: LabelSet) -> tuple[SignalProcessor,
     if recorded["window"].get("other_versions"):
         raise _OtherInputs(f"it rests on blocks recorded under {', '.join(recorded['window']['other_versions'])} too")
     calibration = recorded.get("calibration", {}).get("version")
-    if calibration not in (None, packaged().version):
+    if calibration not in (None, OUTCOMES, packaged().version):
         raise _OtherInputs(f"it was calibrated by version {calibration}, this is {packaged().version}")
     if labels_version != labels.version:
         raise _OtherInputs(f"it rests on labels {labels_version}, these are {labels.version}")
@@ -114,6 +118,15 @@ def recorded_processor(signal: Signal) -> SignalProcessor | None:
         if (processor.signal_type, processor.model_version) == (signal.signal_type, signal.model_version):
             return type(processor)(config)
     return None
+
+
+def recorded_outcomes(signal: Signal) -> dict[tuple[str, str], tuple[int, int]]:
+    """What was known of earlier signals of its kind, if its confidence rests on that. Raises KeyError, TypeError,
+    ValueError for what can't be used."""
+    used = signal.inputs.get("calibration", {})
+    if used.get("version") != OUTCOMES:
+        return {}
+    return {(signal.model_version, signal.kind): (int(used["right"]), int(used["cases"]))}
 
 
 def _compare(signal: Signal, derived: list[Signal]) -> Verdict:

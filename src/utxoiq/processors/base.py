@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from utxoiq.errors import ConfigError
 from utxoiq.history import Past, Window
-from utxoiq.models import BlockBalances, BlockFacts, BlockFlows, Signal, SignalType, digest
-from utxoiq.processors.calibration import packaged
+from utxoiq.models import REAL_NETWORK, BlockBalances, BlockFacts, BlockFlows, Signal, SignalType, digest
+from utxoiq.processors.calibration import Calibrated, packaged, resolved
 
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
@@ -65,6 +65,9 @@ class ProcessingContext:
     balances: BlockBalances | None = None
     """What this block did to large balances, before (at the parent) and after; None without a ledger there."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    outcomes: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """(model version, kind) -> of how many signals it was known at the parent that they were right, and of how many
+    whether."""
 
 
 class Seen(NamedTuple):
@@ -78,7 +81,7 @@ class SignalProcessor(ABC):
 
     A subclass names its `signal_type` and `model_version`, the facts it `reads` (only those go into a signal's
     identity), whether it reads flows and mempools, its `kinds` with the metadata of each, and its thresholds with
-    their defaults.
+    their defaults; and of kinds whose blocks after it tell whether it was right, how many do.
     """
 
     signal_type: ClassVar[SignalType]
@@ -89,6 +92,8 @@ class SignalProcessor(ABC):
     """Kind -> what its metadata holds, by name."""
     window_blocks: ClassVar[int]
     defaults: ClassVar[Mapping[str, float]] = {}
+    settles_after: ClassVar[Mapping[str, int]] = {}
+    """Kind -> how many blocks after its own tell whether a signal was right; kinds not named are never resolved so."""
 
     def __init__(self, config: ProcessorConfig | None = None) -> None:
         """Raises ConfigError for a threshold this processor does not have."""
@@ -129,6 +134,11 @@ class SignalProcessor(ABC):
     def forecasts(self, block: BlockData, context: ProcessingContext) -> list[Forecast]:  # noqa: ARG002
         """What it expects of later blocks; stored with the block, scored when those come. Pure, too."""
         return []
+
+    def resolve(self, signal: Signal, after: Sequence[Past]) -> bool | None:  # noqa: ARG002
+        """Whether a signal of this model was right, by the blocks that followed its own, oldest first; None where they
+        do not tell. Pure: it rests on these two alone, on no setting of today."""
+        return None
 
     def window(self, context: ProcessingContext) -> Window:
         """The last `window_size` blocks before this one."""
@@ -179,14 +189,14 @@ class SignalProcessor(ABC):
     ) -> list[Signal]:
         """The signal, as a list of one; of none where its confidence, calibrated if it can be, is below the threshold.
         `mempools`: where the signal rests on those of the window and of the block. `balances`: where on them."""
-        measured = packaged().of(self.model_version, kind, confidence, basis) if self.config.calibration else None
+        measured = self._measured(context, kind, confidence, basis) if self.config.calibration else None
         if measured is not None:
             confidence, basis = measured.confidence, measured.basis
         if confidence < self.config.confidence_threshold:
             return []
         facts, inputs = context.facts, self.inputs(context, mempools, balances)
         if measured is not None:
-            inputs["digest"] = digest([inputs["digest"], measured.inputs["version"]])
+            inputs["digest"] = digest([inputs["digest"], *measured.named])
             inputs["calibration"] = measured.inputs
         return [
             Signal.derive(
@@ -206,6 +216,15 @@ class SignalProcessor(ABC):
                 correlation_id=context.correlation_id,
             )
         ]
+
+    def _measured(
+        self, context: ProcessingContext, kind: str, raw: float, basis: Mapping[str, Any]
+    ) -> Calibrated | None:
+        """By outcomes on the real chain where there are enough, else by the simulated economy."""
+        counts = context.outcomes.get((self.model_version, kind))
+        real = counts is not None and context.facts.network == REAL_NETWORK and not context.facts.simulated
+        found = resolved(counts, raw, basis) if real else None
+        return found or packaged().of(self.model_version, kind, raw, basis)
 
 
 def row_digest(row: Past, fields: tuple[str, ...], with_flows: bool) -> str:

@@ -1,8 +1,8 @@
 """Calibration: from a processor's raw confidence to how often such signals were right.
 
 `calibration.json` holds a fit for each model version and kind: steps of an isotonic regression, made by
-`python -m evaluation calibrate` on development seeds of the simulated economy. What has no fit stays as it is, and says
-so.
+`python -m evaluation calibrate` on development seeds of the simulated economy. Where enough such signals were resolved
+on the real chain, that takes over. What has neither stays as it is, and says so.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 FILE = "calibration.json"
 BASIS = "how often such signals were right in a simulated economy"
+RESOLVED = "how often such signals were right on this chain"
+OUTCOMES = "outcomes"
+"""Stands for a version in the inputs of signals whose confidence rests on outcomes."""
+LEAST_OUTCOMES = 200
+"""Of a kind of a model, before they take over: then the standard error is 3.5 points at most."""
 
 
 class Fit(NamedTuple):
@@ -42,6 +47,8 @@ class Calibrated(NamedTuple):
     basis: dict[str, Any]
     inputs: dict[str, Any]
     """For the record of the signal's inputs."""
+    named: tuple[Any, ...]
+    """What of them a signal's identity covers."""
 
 
 class Calibration(NamedTuple):
@@ -59,8 +66,27 @@ class Calibration(NamedTuple):
         return Calibrated(
             fit.confidence(raw),
             {"basis": BASIS, "cases": fit.cases, "calibrated": True},
-            {"version": self.version, "raw": round(raw, 6), "raw_basis": basis["basis"], "raw_cases": basis["cases"]},
+            {"version": self.version, **_raw(raw, basis)},
+            (self.version,),
         )
+
+
+def resolved(counts: tuple[int, int] | None, raw: float, basis: Mapping[str, Any]) -> Calibrated | None:
+    """By `counts`, (right, cases) of the kind: the mean of the Beta posterior under Jeffreys' prior. None where they
+    are too few, or where nothing is to be measured."""
+    if counts is None or counts[1] < LEAST_OUTCOMES or basis["calibrated"]:
+        return None
+    right, cases = counts
+    return Calibrated(
+        (right + 0.5) / (cases + 1),
+        {"basis": RESOLVED, "cases": cases, "calibrated": True},
+        {"version": OUTCOMES, "right": right, "cases": cases, **_raw(raw, basis)},
+        (OUTCOMES, right, cases),
+    )
+
+
+def _raw(raw: float, basis: Mapping[str, Any]) -> dict[str, Any]:
+    return {"raw": round(raw, 6), "raw_basis": basis["basis"], "raw_cases": basis["cases"]}
 
 
 @cache

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MIDDLE = 2
 """Index of the median among the percentiles."""
+AN_HOUR, NEXT_TWO = 6, 2
+"""Blocks."""
 FEERATE = ("basis", "feerate_kvb", "usual_feerate_kvb", "ratio", "window_blocks")
 BACKLOG = ("basis", "backlog_blocks", "usual_backlog_blocks", "waiting_transactions", "seen_at", "window_blocks")
 
@@ -57,6 +59,26 @@ class MempoolProcessor(SignalProcessor):
         "congestion_ratio": 2.0,
         "emptied_from_blocks": 3,
     }
+
+    settles_after: ClassVar[Mapping[str, int]] = {
+        "fee_spike": AN_HOUR, "fee_drop": AN_HOUR, "congestion": AN_HOUR, "mempool_emptied": NEXT_TWO,
+    }  # fmt: skip
+
+    def resolve(self, signal: Signal, after: Sequence[Past]) -> bool | None:
+        """By what the next six blocks pay, or by the mempools that later blocks were mined from."""
+        told, last = signal.metadata, self.settles_after.get(signal.kind, 0)
+        if not last or len(after) < last:
+            return None
+        if signal.kind == "mempool_emptied":
+            return _has_room([backlog_weight(row) for row in after[:last]])
+        if signal.kind == "congestion":
+            waiting = backlog_weight(after[last - 1])
+            return None if waiting is None else bool(2 * waiting > told["backlog_blocks"] * BLOCK_WEIGHT)
+        rates = [rate for rate in map(feerate_of, after[:last]) if rate is not None]
+        if not rates:
+            return None
+        then, usual = median(rates), told["usual_feerate_kvb"]
+        return bool(then > 2 * usual if signal.kind == "fee_spike" else 2 * then < usual)
 
     async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
         """The signals of this block."""
@@ -179,6 +201,13 @@ class MempoolProcessor(SignalProcessor):
 def _payments(facts: BlockFacts) -> int:
     """Transactions beside the coinbase."""
     return facts.txs - 1
+
+
+def _has_room(weights: Sequence[int | None]) -> bool | None:
+    """Whether one of the blocks takes all that waits before it; None where that is not seen."""
+    if any(weight is not None and weight < BLOCK_WEIGHT for weight in weights):
+        return True
+    return None if None in weights else False
 
 
 def payments_of(row: Past) -> int:

@@ -16,11 +16,13 @@ from utxoiq.processors.shares import concentration, run_of, shifts
 from utxoiq.processors.statistics import RULE, chance_confidence, median, rank_confidence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from utxoiq.history import Past
     from utxoiq.models import BlockData, BlockFacts, Signal, SignalType
 
+A_DAY, A_WEEK = 144, 1008
+"""Blocks."""
 POOL = ("pool_name", "pool_by")
 COINBASES = Field("sat", "of what was spent, coinbase outputs: each is spent for the first time", optional=True)
 SHIFT = ("pool_name", "direction", "share", "share_before", "blocks", "recent_blocks", "blocks_before", "window_blocks",
@@ -71,6 +73,18 @@ class MinerProcessor(SignalProcessor):
         "concentration_p": 0.001,
         "distribution_btc": 50,
     }
+
+    settles_after: ClassVar[Mapping[str, int]] = {"pool_share_shift": A_DAY, "hashrate_concentration": A_WEEK}
+
+    def resolve(self, signal: Signal, after: Sequence[Past]) -> bool | None:
+        """By the pool's share of the blocks that follow; blocks of unknown pool are nobody's."""
+        size, told = self.settles_after.get(signal.kind, 0), signal.metadata
+        if not size or len(after) < size:
+            return None
+        share = [pool_of(row) for row in after[:size]].count(signal.subject) / size
+        if signal.kind == "hashrate_concentration":
+            return bool(share > signal.inputs["settings"]["concentration_share"])
+        return bool(abs(share - told["share"]) < abs(share - told["share_before"]))
 
     async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
         """The signals of this block."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from utxoiq.history import Past
 from utxoiq.models import Forecast
 from utxoiq.processors.base import A_MONTH, ProcessingContext, ProcessorConfig, Seen, SignalProcessor
-from utxoiq.processors.exchange import EVERY, net_of_flows
+from utxoiq.processors.exchange import EVERY, net_of, net_of_flows, total
 from utxoiq.processors.liquidity import net_column, pressure
 from utxoiq.processors.mempool import feerate_of
 from utxoiq.processors.metadata import HORIZON_BLOCKS, Field, having
@@ -19,7 +19,7 @@ from utxoiq.processors.moves import labels_suffice
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -36,7 +36,9 @@ FLOW = {
     "current_value": Field("sat", "net value that crossed it over the blocks summed up, the same way"),
 }
 FEERATE_KINDS = having(*FORETOLD, "interval_low", "interval_high", "target_height")
+FEERATE_SIGNALS = ("feerate_rise", "feerate_fall")
 LIQUIDITY_KINDS = having(*FORETOLD, "flow_blocks", "cases_alike", "cases_followed", "block_attributed_share", **FLOW)
+A_DAY = HORIZON_BLOCKS["24h"]
 LEAST_CONFIDENCE = 0.5
 """What is likelier wrong than right is not said, whatever the settings."""
 SURE = 0.9
@@ -54,7 +56,7 @@ class PredictiveProcessor(SignalProcessor):
     reads = ("txs", "package_feerate_percentiles_kvb")
     reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
-        **dict.fromkeys(("feerate_rise", "feerate_fall"), FEERATE_KINDS),
+        **dict.fromkeys(FEERATE_SIGNALS, FEERATE_KINDS),
         **dict.fromkeys(("liquidity_inflow", "liquidity_outflow"), LIQUIDITY_KINDS),
     }
     window_blocks = A_MONTH
@@ -65,6 +67,8 @@ class PredictiveProcessor(SignalProcessor):
         "pressure_blocks": 144,
         "minimum_alike": 9,
     }
+
+    settles_after: ClassVar[Mapping[str, int]] = dict.fromkeys(kinds, A_DAY)
 
     def __init__(self, config: ProcessorConfig | None = None) -> None:
         """Raises ConfigError as every processor does."""
@@ -78,6 +82,15 @@ class PredictiveProcessor(SignalProcessor):
     async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
         """The signals of this block."""
         return [*self._feerates(block, context), *self._liquidity(context)]
+
+    def resolve(self, signal: Signal, after: Sequence[Past]) -> bool | None:
+        """By what the block that was meant paid; by the net flow of the next day under the same labels."""
+        if signal.kind in FEERATE_SIGNALS:
+            then, now = _paid(signal, after), signal.metadata["current_value"]
+        else:
+            then, now = _net(signal, after), 0
+        up = signal.kind in ("feerate_rise", "liquidity_inflow")
+        return None if then is None else (then > now if up else then < now)
 
     def forecasts(self, block: BlockData, context: ProcessingContext) -> list[Forecast]:
         """Ours, and those it is measured against, where there is a past to make them from."""
@@ -208,6 +221,18 @@ class PredictiveProcessor(SignalProcessor):
             return []
         kind = "liquidity_inflow" if now.amount > 0 else "liquidity_outflow"
         return self.signal(context, kind, EVERY, now.confidence, basis, metadata)
+
+
+def _paid(signal: Signal, after: Sequence[Past]) -> int | None:
+    """The median package feerate of the block a signal meant."""
+    target = signal.metadata["target_height"]
+    return next((feerate_of(row) for row in after if row.facts.height == target), None)
+
+
+def _net(signal: Signal, after: Sequence[Past]) -> int | None:
+    """The net flow to all exchanges of the day after a signal."""
+    labels = signal.inputs["labels_version"]
+    return total([net_of(row, EVERY, labels) for row in after[:A_DAY]]) if len(after) >= A_DAY else None
 
 
 class Columns(NamedTuple):

@@ -6,6 +6,7 @@ import re
 
 from utxoiq.insights.claims.reading import CLAUSE_END, Reading, reasons, sentences
 from utxoiq.insights.lexicon import pattern, pattern_of_kind
+from utxoiq.processors.calibration import RESOLVED
 
 RULES = ("a rule, read off the block", "a rule, read off the ledger of balances")
 """Bases of what needs no statistics."""
@@ -61,14 +62,15 @@ def doings(reading: Reading) -> list[str]:
 
 
 def calibration(reading: Reading) -> list[str]:
-    """Only what a rule says is proven; what was measured in a simulated economy is calibrated, on no real chain."""
+    """Only what a rule says is proven; what was measured is calibrated, and on a real chain only what was there."""
     basis = reading.signal.confidence_basis
     if basis.get("basis") in RULES:
         return []
     claimed = [clause for clause in CLAUSE_END.split(reading.rest) if not pattern("denied").search(clause)]
     found = [one for clause in claimed for one in pattern("proven").findall(clause)]
     found = [one for one in found if not (basis.get("calibrated") and one.lower() == "calibrated")]
-    found += [one for clause in claimed for one in pattern("real_chain").findall(clause)]
+    if basis.get("basis") != RESOLVED:
+        found += [one for clause in claimed for one in pattern("real_chain").findall(clause)]
     return reasons("a proof the confidence doesn't have", found)
 
 
