@@ -8,6 +8,7 @@ import pytest
 
 from insights.test_checker import signals
 from utxoiq.insights.prose import EXPLANATION, check_prose
+from utxoiq.processors.calibration import BASIS, RESOLVED
 
 
 def reasons(text: str, kind: str, part: str = "summary", **told: object) -> str:
@@ -117,6 +118,24 @@ def test_what_a_confidence_is_may_be_said(text: str) -> None:
 )
 def test_a_confidence_claims_no_proof_it_does_not_have(text: str, reason: str) -> None:
     assert reason in reasons(text, "fee_spike", EXPLANATION)
+
+
+@pytest.mark.parametrize(
+    ("basis", "text", "passes"),
+    [
+        (RESOLVED, "It is a calibrated 99.66%.", True),
+        (RESOLVED, "It was counted on the real chain.", True),
+        (RESOLVED, "It is a proven 99.66%.", False),
+        (BASIS, "It is a calibrated 99.66%.", True),
+        (BASIS, "It was counted on the real chain.", False),
+    ],
+)
+def test_what_was_resolved_may_name_the_real_chain(basis: str, text: str, passes: bool) -> None:
+    """What was measured in a simulated economy may not; nothing of either is proven."""
+    signal = signals()["fee_spike"]
+    measured = {**signal.confidence_basis, "basis": basis, "calibrated": True}
+    found = "; ".join(check_prose({EXPLANATION: text}, replace(signal, confidence_basis=measured)))
+    assert ("a proof the confidence doesn't have" not in found) is passes
 
 
 @pytest.mark.parametrize(

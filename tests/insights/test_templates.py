@@ -22,6 +22,7 @@ from utxoiq.insights.generator import InsightGenerator, Prompt, TemplateProvider
 from utxoiq.insights.slots import NAME_LIMIT, fill, names_in, prose_of, slots_of
 from utxoiq.insights.vocabulary import KINDS
 from utxoiq.models import Insight, Signal, canonical_json
+from utxoiq.processors.calibration import BASIS, RESOLVED
 from utxoiq.processors.discovery import declared_kinds
 from utxoiq.units import MAX_MONEY
 
@@ -95,6 +96,15 @@ async def test_its_template_passes_the_check(kind: str) -> None:
     assert 2 <= len(re.findall(r"\.(?:\s|$)", insight.summary)) <= 3
     assert not re.search(r"[{}•]", insight.headline + insight.summary + insight.confidence_explanation)
     assert insight.grounded
+
+
+@every_kind
+@pytest.mark.parametrize("basis", [BASIS, RESOLVED])
+async def test_it_passes_with_a_calibrated_confidence(kind: str, basis: str) -> None:
+    """Measured in a simulated economy, or resolved on this chain: the words name which, and how many cases."""
+    measured = {"basis": basis, "cases": 1234, "calibrated": True}
+    insight = await insight_of(replace(signals()[kind], confidence=0.8765, confidence_basis=measured))
+    assert insight.confidence_explanation == f"Confidence 87.65%, as {basis}; cases: 1,234."
 
 
 @every_kind

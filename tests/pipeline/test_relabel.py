@@ -104,6 +104,7 @@ async def test_withdrawn_without_blocks(db: Path, label_file: Path, tmp_path: Pa
     )
     assert query(db, held) == []
     assert who not in labels_for(SIMULATED, label_file).entities
+    assert query(db, "SELECT * FROM outcomes WHERE told_by LIKE '%labels%'") == [], "no block was asked"
 
 
 async def test_with_blocks_what_holds_is_issued_anew(db: Path, label_file: Path, tmp_path: Path) -> None:
@@ -129,6 +130,19 @@ async def test_with_blocks_what_holds_is_issued_anew(db: Path, label_file: Path,
         assert {json.loads(row["inputs"])["labels_version"] for row in held} <= {labels.version}
         narrated = query(db, "SELECT count(DISTINCT signal_id) AS n FROM current_insights")[0]["n"]
         assert narrated == query(db, "SELECT count(*) AS n FROM current_signals")[0]["n"]
+    judged = {row["signal_id"]: row for row in query(db, "SELECT * FROM outcomes WHERE told_by LIKE '%labels%'")}
+    flows = {row["signal_id"] for row in report["affected"] if row["signal_type"] in ("exchange", "treasury")
+             or row["kind"] == "miner_distribution"}  # fmt: skip
+    assert set(judged) == flows
+    for row in report["affected"]:
+        if row["signal_id"] in flows:
+            said = "said again" if row["superseded_by"] else "not said again"
+            outcome = judged[row["signal_id"]]
+            assert outcome["told_by"] == f"{said} under labels {labels.version}"
+            assert outcome["was_right"] == bool(row["superseded_by"])
+    assert {row["was_right"] for row in judged.values()} == {0, 1}
+    counted_of = query(db, "SELECT signal_id FROM counted_outcomes WHERE told_by LIKE '%labels%'")
+    assert {row["signal_id"] for row in counted_of} == flows, "they count, though retracted"
     counted = [
         query(db, f"SELECT count(*) AS n FROM {table}") for table in ("signals", "signal_events", "flows", "facts")
     ]

@@ -293,6 +293,39 @@ async def forecasts_what_it_may(kind: Kind, case: Case) -> None:
             assert 0 < one.low_kvb <= one.high_kvb
 
 
+async def resolves_by_what_follows(kind: Kind, case: Case) -> None:
+    """Whether a signal was right is told by it and the blocks after it alone: the same twice, of equal rows, of an
+    instance that saw another block since, and with later blocks beside them; nothing is changed, nothing read that is
+    not declared; without any block nothing is told, nor of kinds that no block tells."""
+    processor, config = kind(), ProcessorConfig(confidence_threshold=0)
+    for signal in await case.said(kind(config)):
+        blocks = kind.settles_after.get(signal.kind, 0)
+        after = following(len(case.facts) + 1, blocks + 2)
+        needed, before, content = after[:blocks], pickle.dumps(after), as_text([signal])
+        told = processor.resolve(signal, needed)
+        await replace(case, now=replace(case.now, txs=case.now.txs + 400)).said(processor)
+        found = [processor.resolve(signal, rows) for rows in (needed, copied(needed), after)]
+        assert {told, *found, kind().resolve(signal, needed)} == {told}
+        assert told in ((True, False, None) if blocks else (None,))
+        assert processor.resolve(signal, []) is None
+        assert (pickle.dumps(after), as_text([signal])) == (before, content)
+        read = set[str]()
+        processor.resolve(signal, [row._replace(facts=Watched(row.facts, read)) for row in needed])  # type: ignore[arg-type]
+        assert read <= {*FACTS_READ_BY_ALL, *kind.reads}, f"it reads of later facts {sorted(read)}"
+
+
+def following(i: int, size: int) -> list[Past]:
+    """Blocks from `i` on in which feerates, pools, backlogs and flows are now these, now those."""
+    facts = [at(n, package_feerate_percentiles_kvb=[500 * (1 + n % 9)] * 5) for n in range(i, i + size)]
+    moved = [flows(one, transfer({"borealis": gets(1 + n % 7)})).sums() for n, one in enumerate(facts)]
+    rows = [
+        Past(one, flow, snapshot(i + n, 1 + n % 30)) for n, (one, flow) in enumerate(zip(facts, moved, strict=True))
+    ]
+    for row in rows:
+        _ = row.flows and row.flows.digest
+    return rows
+
+
 async def shares_a_history(kind: Kind, case: Case) -> None:
     """Two of a kind in threads over one history, at the same time: each says what one alone says."""
     wanted = as_text(await case.said(kind(), Window.of(case.rows)))
@@ -326,6 +359,7 @@ WHERE_IT_SPEAKS: tuple[Check, ...] = (
     takes_zero_for_a_threshold,
     forecasts_what_it_may,
     shares_a_history,
+    resolves_by_what_follows,
 )
 
 
@@ -339,6 +373,8 @@ def declares_itself(kind: Kind) -> None:
     assert re.fullmatch(r"[a-z_]+-[0-9]+", kind.model_version), kind.model_version
     assert kind.reads_flows in FLOWS_READ
     assert kind.kinds
+    assert kind.settles_after.keys() <= kind.kinds.keys()
+    assert all(blocks >= 1 for blocks in kind.settles_after.values())
     for name, schema in kind.kinds.items():
         assert re.fullmatch(r"[a-z_]+", name)
         assert schema

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from utxoiq.history import Past
 from utxoiq.models import BlockData, Signal
 from utxoiq.processors.base import ProcessingContext, SignalProcessor
 from utxoiq.processors.metadata import Field
@@ -164,6 +165,36 @@ class Forecasts(Foreign):
         return [Forecast("mine", "1h", "00" * 32, 1, 1000, None, None, 0, self.model_version)]
 
 
+class ResolvesByWhatItSaw(Foreign):
+    """A signal of its is right, unless it was asked about another block since."""
+
+    settles_after: ClassVar[Mapping[str, int]] = {"busy": 1}
+    asked = 0
+
+    async def process_block(self, block: BlockData, context: ProcessingContext) -> list[Signal]:
+        self.asked += 1
+        return await super().process_block(block, context)
+
+    def resolve(self, signal: Signal, after: Sequence[Past]) -> bool | None:
+        return self.asked == 0 if after else None
+
+
+class ResolvesTooLate(Foreign):
+    """By more blocks than it says."""
+
+    settles_after: ClassVar[Mapping[str, int]] = {"busy": 1}
+
+    def resolve(self, signal: Signal, after: Sequence[Past]) -> bool | None:
+        return len(after) > 2 if after else None
+
+
+class ResolvesAll(Foreign):
+    """Though it declares no such kind."""
+
+    def resolve(self, signal: Signal, after: Sequence[Past]) -> bool | None:
+        return True
+
+
 BREAKERS: dict[str, type[Foreign]] = {
     "same_bytes": Remembers,
     "changes_nothing": Sorts,
@@ -180,5 +211,8 @@ BREAKERS: dict[str, type[Foreign]] = {
     "obeys_its_confidence_threshold": Overrides,
     "takes_zero_for_a_threshold": Divides,
     "forecasts_what_it_may": Forecasts,
+    "resolves_by_what_follows": ResolvesByWhatItSaw,
+    "resolves_by_what_follows, no further": ResolvesTooLate,
+    "resolves_by_what_follows, what is declared": ResolvesAll,
 }
 """The check that must find it (what follows a comma tells them apart) and the class."""
