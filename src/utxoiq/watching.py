@@ -39,6 +39,8 @@ HOUSEKEEPING_SECONDS = 60.0
 LABELS_SECONDS = 5.0
 """How often the label file is looked at."""
 COMMIT_RETRIES = 3
+SETTLED_A_MINUTE = 100
+"""Signals that are asked about at once: a store with many is not to keep a stopping service, nor a block, waiting."""
 
 
 class Watching:
@@ -216,7 +218,7 @@ class Watching:
     async def _settle(self) -> None:
         """Whatever comes of it, blocks go on."""
         try:
-            await asyncio.to_thread(settle, self.store, self.orchestrator.processors)
+            await asyncio.to_thread(settle, self.store, self.orchestrator.processors, SETTLED_A_MINUTE)
         except Exception:
             log.exception("outcomes can't be recorded")
 

@@ -104,7 +104,7 @@ async def test_it_passes_with_a_calibrated_confidence(kind: str, basis: str) -> 
     """Measured in a simulated economy, or resolved on this chain: the words name which, and how many cases."""
     measured = {"basis": basis, "cases": 1234, "calibrated": True}
     insight = await insight_of(replace(signals()[kind], confidence=0.8765, confidence_basis=measured))
-    assert insight.confidence_explanation == f"Confidence 87.65%, as {basis}; cases: 1,234."
+    assert insight.confidence_explanation == f"Confidence 87.6%, as {basis}; cases: 1,234."
 
 
 @every_kind

@@ -93,6 +93,13 @@ def test_in_batches(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPa
     assert len(recorded(path)) == SETTLED
 
 
+def test_no_more_than_asked_for_at_once(store: SqliteStore, path: Path) -> None:
+    """The others the next time."""
+    for n in (3, SETTLED, SETTLED):
+        settle(store, [Judge()], 3)
+        assert len(recorded(path)) == n
+
+
 def test_others_wait_for_their_processor(store: SqliteStore) -> None:
     """A processor of another model, one that resolves nothing, and none at all."""
     assert settle(store, [Always()]) == settle(store, []) == 0

@@ -25,17 +25,20 @@ BATCH = 100
 """Signals whose outcomes are written in one transaction."""
 
 
-def settle(store: SqliteStore, processors: Sequence[SignalProcessor]) -> int:
+def settle(store: SqliteStore, processors: Sequence[SignalProcessor], most: int | None = None) -> int:
     """Resolve the signals that hold, have no outcome, and whose blocks have come: how many outcomes were recorded. A
-    signal whose later blocks the store has not all waits. Raises StoreError."""
+    signal whose later blocks the store has not all waits. `most`: begin no batch when so many were asked about. Raises
+    StoreError."""
     tip, models = store.cursor(), {one.model_version: one for one in processors}
     settles = {(one.model_version, kind): n for one in processors for kind, n in one.settles_after.items()}
-    written, place = 0, BEFORE_ALL
-    while tip is not None and (rows := store.outcomes.waiting(settles, tip.height - BURIED, place, BATCH)):
+    written, asked, place, size = 0, 0, BEFORE_ALL, min(BATCH, most or BATCH)
+    while tip is not None and (rows := store.outcomes.waiting(settles, tip.height - BURIED, place, size)):
         found = _resolved(store, models, [(signal_of(row), row["blocks"]) for row in rows], tip.height)
         outcomes = [one for one in found.values() if one is not None]
         written += store.outcomes.record(outcomes, [name for name, one in found.items() if one is None])
-        place = rows[-1]["block_height"], rows[-1]["signal_id"]
+        asked, place = asked + len(found), (rows[-1]["block_height"], rows[-1]["signal_id"])
+        if most is not None and asked >= most:
+            break
     return written
 
 
