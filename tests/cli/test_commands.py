@@ -49,9 +49,10 @@ def test_the_commands() -> None:
     """Those of the design that this version has."""
     assert set(commands()) == {
         "run", "chart", "doctor", "config show", "config check", "config init", "mempool", "facts", "flows", "scan",
-        "signals", "insights", "verify", "forecasts", "outcomes", "watch", "narrate", "ship", "serve", "store migrate", "backfill",
-        "audit", "ask", "export", "entities publish", "entities list", "entities coverage", "entities import", "demo",
-        "balances build", "balances import", "balances top", "balances of", "balances entity", "balances check",
+        "signals", "insights", "verify", "forecasts", "outcomes", "watch", "narrate", "ship", "serve", "store migrate",
+        "backfill", "audit", "ask", "export", "entities publish", "entities list", "entities coverage",
+        "entities import", "demo", "balances build", "balances import", "balances top", "balances of",
+        "balances entity", "balances check",
     }  # fmt: skip
 
 
