@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.claims import Job
 from evaluation.laboratory import label_set
+from utxoiq.demo import simulated_ledger
 from utxoiq.persistence import open_store, reads
 from utxoiq.pipeline.scan import scan
 from utxoiq.simulation.economy import Economy
@@ -49,9 +50,11 @@ def run(folder: Path) -> None:
     """Write README.md and a chart for each example. Raises UtxoiqError, OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="utxoiq-examples-") as work:
-        write_blocks(Path(work) / "blocks", Economy(JOB.seed, REGIMES[JOB.regime]).blocks(JOB.blocks))
+        economy = Economy(JOB.seed, REGIMES[JOB.regime])
+        write_blocks(Path(work) / "blocks", economy.blocks(JOB.blocks))
+        ledger = simulated_ledger(Path(work), economy)
         with open_store(f"sqlite:///{work}/store.db") as store:
-            asyncio.run(scan(open_source(Path(work)), store, labels=label_set(JOB)))
+            asyncio.run(scan(open_source(Path(work)), store, labels=label_set(JOB), ledger=ledger))
             told = [_example(store, row, folder) for row in _newest_of_each_kind(store)]
     text = HEAD.format(blocks=JOB.blocks, count=len(told)) + "".join(told)
     (folder / "README.md").write_text(text, "utf-8")
