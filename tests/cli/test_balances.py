@@ -254,6 +254,15 @@ def test_a_reorg_is_taken_back(built: Built, tmp_path: Path) -> None:
     assert turned.ask("of", *scripts, "--json").rows == built.ask("of", *scripts, "--json").rows
 
 
+HEARS_CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from utxoiq.cli import main
+main()
+"""
+"""As from a terminal: where the tests run in the background, a shell has it ignored, and processes inherit that."""
+
+
 def has_blocks(ledger: Path) -> bool:
     """Whether a build has connected more than genesis, which pays nobody."""
     return sum(path.stat().st_size for path in ledger.glob("journal.*")) > 1000
@@ -262,7 +271,7 @@ def has_blocks(ledger: Path) -> bool:
 def test_a_build_that_is_interrupted_goes_on(built: Built, tmp_path: Path) -> None:
     """Ctrl-C ends it between two blocks, at once; then all is as if it had not been."""
     stopped = built._replace(ledger=tmp_path / "ledger")
-    command = [sys.executable, "-m", "utxoiq.cli", "balances", "build", built.blocks, "--keep-from", "1"]
+    command = [sys.executable, "-c", HEARS_CTRL_C, "balances", "build", built.blocks, "--keep-from", "1"]
     with subprocess.Popen(
         [*command, "--ledger", stopped.ledger], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as build:
