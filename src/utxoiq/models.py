@@ -406,6 +406,13 @@ class BalanceChange(NamedTuple):
     after: int
     txids: list[str]
     """Of the block's transactions that paid it or spent from it, at most MOST_EVIDENCE, in the order of the block."""
+    untold: int = 0
+    """How many more of these there are."""
+
+    @property
+    def transactions(self) -> int:
+        """All of the block that paid it or spent from it."""
+        return len(self.txids) + self.untold
 
 
 class Held(NamedTuple):
@@ -433,30 +440,21 @@ class BlockBalances:
     entities: dict[str, Held]
     """Of the entities whose labelled scripts it touched."""
 
-    @property
-    def held_before(self) -> int:
-        """What scripts of LARGE_HOLDING and more held together at the parent."""
-        gained = sum(_if_large(one.after) - _if_large(one.before) for one in self.changes)
-        return self.held - gained
-
     @cached_property
     def digest(self) -> str:
         """Of all of it."""
         return digest(self.as_dict())
 
     def as_dict(self) -> dict[str, Json]:
-        """Its fields, as JSON values."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """Its fields, as JSON values; of changes only what differs from its default, so digests stay what they were."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**plain, "changes": [one if one.untold else one[:-1] for one in self.changes]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Json]) -> BlockBalances:
         """The balances that `as_dict` gave. Raises TypeError for unknown or missing fields."""
         changes = [BalanceChange(*one) for one in values["changes"]]
         return cls(**{**values, "changes": changes, "entities": {k: Held(*v) for k, v in values["entities"].items()}})
-
-
-def _if_large(sat: int) -> int:
-    return sat if sat >= LARGE_HOLDING else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ TRUNK, STALE, WINNING = chain()
 def balances_of(data: BlockData, sat: int = 21_000_000 * COIN, **changes: Any) -> BlockBalances:
     """Made by hand: one script got so much, in two transactions; another without address gave it."""
     each = [
-        BalanceChange("0014" + "11" * 20, "an address", 0, sat, ["aa" * 32, "bb" * 32]),
+        BalanceChange("0014" + "11" * 20, "an address", 0, sat, ["aa" * 32, "bb" * 32], 3),
         BalanceChange("51", None, sat, 0, []),
     ]
     held = {"exchange": Held(1, sat, 3), "miner": Held(0, 0, 0)}

@@ -102,7 +102,7 @@ class Counted:
         changes = [
             BalanceChange(
                 script.hex(), address_of(script, REGTEST), before[script], held[script],
-                touched[script][:MOST_EVIDENCE],
+                touched[script][:MOST_EVIDENCE], len(touched[script][MOST_EVIDENCE:]),
             )
             for script in sorted(touched) if max(before[script], held[script]) >= self.least
         ]  # fmt: skip

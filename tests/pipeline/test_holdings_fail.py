@@ -7,7 +7,7 @@ import asyncio
 import errno
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,6 @@ from utxoiq.processors import ProcessingContext
 Orchestrate = Callable[..., PipelineOrchestrator]
 
 
-@pytest.fixture
-def led(tmp_path: Path) -> Iterator[Led]:
-    """Along the kernel's chain, from genesis."""
-    led = Led(tmp_path / "ledger")
-    yield led
-    led.keeper.close()
-
-
-@pytest.fixture
-def old(led: Led) -> list[Item]:
-    """The branch before the reorg."""
-    return branches_of(led.chain)[0]
-
-
 async def test_another_process_has_the_ledger(led: Led, old: list[Item], caplog: pytest.LogCaptureFixture) -> None:
     """Until it is freed; meanwhile the reason is told once."""
     caplog.set_level(logging.INFO)
@@ -57,6 +43,22 @@ async def test_another_process_has_the_ledger(led: Led, old: list[Item], caplog:
     assert [text.split(":")[0] for text in told(caplog)] == ["balances are unknown"]
     await up_to(led, old, 70)
     assert [text.split(":")[0] for text in told(caplog)] == ["balances are unknown", "balances are known again"]
+    assert led.keeper.status.reason is None
+
+
+async def test_a_block_it_never_took_up_is_taken_back(
+    led: Led, old: list[Item], caplog: pytest.LogCaptureFixture
+) -> None:
+    """That makes nothing known: the reason stays until a block is taken up."""
+    caplog.set_level(logging.INFO)
+    await up_to(led, old, 60)
+    led.keeper.close()
+    with Ledger.open(led.folder, settings=SMALL):
+        reason = await led.missed(old[61])
+    await led.keeper.disconnect(old[61].hash)
+    assert led.keeper.status.reason == reason
+    assert [text.split(":")[0] for text in told(caplog)] == ["balances are unknown"]
+    assert await led.ask(old[61])
     assert led.keeper.status.reason is None
 
 

@@ -76,11 +76,11 @@ async def test_a_balance_passes_a_thousand(before: int, after: int, kind: str | 
 
 async def test_what_a_crossing_says() -> None:
     """Read off the ledger, with the block's transactions that did it."""
-    one = changed(900, 1200.5)._replace(txids=["aa" * 32, "bb" * 32])
+    one = changed(900, 1200.5)._replace(untold=10, txids=["aa" * 32, "bb" * 32])
     (signal,) = await signals(balances(0, one))
     assert signal.metadata == {
         "address": ADDRESS, "holder": "unknown", "balance_before": 900 * COIN, "balance": 120_050_000_000,
-        "limit": LIMIT, "transactions": 2,
+        "limit": LIMIT, "transactions": 12,
     }  # fmt: skip
     assert (signal.subject, signal.evidence["txids"]) == (ADDRESS, ["aa" * 32, "bb" * 32])
     assert (signal.confidence, signal.confidence_basis["calibrated"]) == (1.0, True)

@@ -27,6 +27,7 @@ def told(block: Block, spent: Spent, changes: Sequence[Change]) -> list[BalanceC
         BalanceChange(
             one.script.hex(), address_of(one.script, block.network), one.before, one.after,
             [str(block.txid(t)) for t in sorted(places[one.script])[:MOST_EVIDENCE]],
+            max(0, len(places[one.script]) - MOST_EVIDENCE),
         )
         for one in sorted(changes, key=lambda one: one.script)
     ]  # fmt: skip

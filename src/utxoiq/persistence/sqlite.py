@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -425,22 +425,20 @@ class SqliteStore:
     def _write_flows(self, flows: BlockFlows | None, at: int) -> int:
         if flows is None:
             return 0
-        latest = self.database.value("SELECT digest FROM current_flows WHERE block_hash = ?", flows.blockhash)
-        if latest == flows.digest:
-            return 0
-        row = {"block_hash": flows.blockhash, "digest": flows.digest, "labels_version": flows.labels_version}
-        return self.database.insert(
-            "flows", {**row, "flows": asdict(flows.sums(MOST_STORED_TRANSFERS)), "recorded_at": at}
-        )
+        return self._write_changed("flows", flows, lambda: asdict(flows.sums(MOST_STORED_TRANSFERS)), at)
 
     def _write_balances(self, balances: BlockBalances | None, at: int) -> int:
-        if balances is None:
+        return self._write_changed("balances", balances, balances.as_dict, at) if balances else 0
+
+    def _write_changed(
+        self, table: str, found: BlockFlows | BlockBalances, values: Callable[[], dict[str, Any]], at: int
+    ) -> int:
+        """Append what is known of a block, unless just that counts already."""
+        latest = self.database.value(f"SELECT digest FROM current_{table} WHERE block_hash = ?", found.blockhash)  # noqa: S608
+        if latest == found.digest:
             return 0
-        latest = self.database.value("SELECT digest FROM current_balances WHERE block_hash = ?", balances.blockhash)
-        if latest == balances.digest:
-            return 0
-        row = {"block_hash": balances.blockhash, "digest": balances.digest, "labels_version": balances.labels_version}
-        return self.database.insert("balances", {**row, "balances": balances.as_dict(), "recorded_at": at})
+        row = {"block_hash": found.blockhash, "digest": found.digest, "labels_version": found.labels_version}
+        return self.database.insert(table, {**row, table: values(), "recorded_at": at})
 
     def _write_forecasts(self, record: BlockRecord, at: int) -> int:
         told = {"correlation_id": record.correlation_id, "recorded_at": at}

@@ -88,6 +88,7 @@ class BalanceKeeper:
         began = time.perf_counter()
         found = await asyncio.to_thread(self._safely, lambda ledger: self._connect(ledger, block, flows, labels))
         if found is not None:
+            self._recover()
             self._monitoring.emit_balances(block.height, time.perf_counter() - began)
             self._tidying = asyncio.get_running_loop().run_in_executor(None, self._tidy)
         return found
@@ -125,10 +126,12 @@ class BalanceKeeper:
             except Exception as error:  # noqa: BLE001 whatever happens to a ledger, blocks go on
                 self._give_up(error)
                 return None
+        return found
+
+    def _recover(self) -> None:
         if self._reason is not None:
             self._reason = None
             log.info("balances are known again")
-        return found
 
     def _wait(self, reason: _NotYet) -> None:
         if str(reason) != self._reason:

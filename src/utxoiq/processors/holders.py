@@ -50,7 +50,7 @@ def crossings(context: ProcessingContext, balances: BlockBalances, limit: int) -
     for one in balances.changes if balances.least <= limit else ():
         if (one.before >= limit) != (one.after >= limit):
             kind = "balance_above" if one.after >= limit else "balance_below"
-            metadata = {**holder(context, one), "limit": limit, "transactions": len(one.txids)}
+            metadata = {**holder(context, one), "limit": limit, "transactions": one.transactions}
             yield Said(kind, metadata["address"], metadata, one.txids)
 
 
