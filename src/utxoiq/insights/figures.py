@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from utxoiq.insights.moments import PER_DAY, blank, moments, odds
@@ -19,6 +21,8 @@ SHARED = {"BTC", "sat", "sat/vB", "sat/kvB"}
 """Units that one figure of a text may have for another: from 25 to 12.5 BTC."""
 BARE = {"count", "number", "coins", "times", "height"}
 """Units of figures that may stand without one."""
+PAIRED = re.compile(r"\s*(?:to|and|or|up to|versus|against|–|-)\s+(?:\w+\s+){0,2}", re.IGNORECASE)
+DAYS = re.compile(r"\bdays?\b", re.IGNORECASE)
 LOW_HEIGHT = 10_000
 """Heights above it are told from counts by their size."""
 EXACT_WITHIN, WHOLE_WITHIN, ABOUT_WITHIN, BOUND_WITHIN = map(Decimal, ("0.006", "0.2", "0.055", "0.15"))
@@ -40,12 +44,25 @@ def trace(text: str, signal: Signal, *, of_confidence: bool = False) -> tuple[li
     known = quantities_of(signal)
     if of_confidence:
         known = [one for one in known if not one.name.endswith(("_ratio", "_difference"))]
-    figures = list(figures_in(rest))
-    shared = {one.unit for one in figures if one.unit in SHARED}
+    figures = _percentages(rest, sorted(figures_in(rest), key=lambda one: one.start))
+    shared = {one.unit for one in figures if one.unit in SHARED} | ({"days"} if DAYS.search(text) else set())
+    if signal.kind == "halving":
+        shared |= {"BTC", "sat"}
     for figure in figures:
         rest = rest[: figure.start] + " " * (figure.end - figure.start) + rest[figure.end :]
     traced = [Traced(figure, [one for one in known if fits(figure, one, shared)]) for figure in figures]
     return traced, wrong + wrong_odds, rest
+
+
+def _percentages(text: str, figures: list[Figure]) -> list[Figure]:
+    """Figures in their order, those percentages that are told as such with the next one only: from 6 to 16 percent."""
+    told = [
+        first._replace(unit="%")
+        if first.unit is None and second.unit == "%" and PAIRED.fullmatch(text, first.end, second.start)
+        else first
+        for first, second in pairwise(figures)
+    ]
+    return [*told, *figures[-1:]]
 
 
 def fits(figure: Figure, quantity: Quantity, shared: Container[str] = ()) -> bool:
@@ -53,8 +70,10 @@ def fits(figure: Figure, quantity: Quantity, shared: Container[str] = ()) -> boo
     rounded or cut as it is written."""
     if figure.unit is None:
         same_unit = quantity.unit in BARE | COUNTED or quantity.unit in shared
-    elif quantity.unit == "height" and figure.unit in COUNTED and figure.value > LOW_HEIGHT:
+    elif quantity.unit == "height" and figure.unit in COUNTED | {"number"} and figure.value > LOW_HEIGHT:
         same_unit = True
+    elif figure.unit == "sat" and quantity.unit == "sat/kvB":
+        same_unit = quantity.unit in shared
     elif quantity.unit in ("count", "coins"):
         same_unit = figure.unit in COUNTED | {"times"}
     else:

@@ -21,7 +21,13 @@ ISO = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?(?:\s?
 DAY_FIRST = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?({MONTH})(?:,?\s+(\d{{4}}))?\b", re.IGNORECASE)
 MONTH_FIRST = re.compile(rf"\b({MONTH})\s+(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b", re.IGNORECASE)
 MONTH_ALONE = re.compile(rf"\b({'|'.join(name.title() for name in MONTHS if name != 'may')})(?:\s+(\d{{4}}))?\b")
-CLOCK = re.compile(r"\b(\d{1,2}):(\d\d)(?::(\d\d))?(?:\s?(?:UTC|Z|GMT))?", re.IGNORECASE)
+CLOCK = re.compile(
+    r"(?:\b(?P<about>about|around|roughly|circa|close to|near|nearly|(?:shortly|just|soon) (?:before|after|past)) )?"
+    r"\b(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d))?(?:\s?(?:UTC|Z|GMT))?",
+    re.IGNORECASE,
+)
+ABOUT_MINUTES = 20
+"""How far a time told as a round one may be."""
 ODDS_WITHIN = Decimal("1.3")
 """How much more likely than "one in so many" the signal may be, as a multiple."""
 
@@ -91,8 +97,9 @@ def _iso_holds(match: re.Match[str], moments: list[datetime], days: set[date]) -
 
 
 def _same_clock(match: re.Match[str], moment: datetime) -> bool:
-    seconds = match[3] is None or int(match[3]) == moment.second
-    return (int(match[1]), int(match[2])) == (moment.hour, moment.minute) and seconds
+    seconds = match["second"] is None or int(match["second"]) == moment.second
+    apart = abs(60 * int(match["hour"]) + int(match["minute"]) - 60 * moment.hour - moment.minute)
+    return apart <= (ABOUT_MINUTES if match["about"] else 0) and seconds
 
 
 def _is_month(day: date, month: str) -> bool:

@@ -19,14 +19,14 @@ STOP = (
 FILLER = rf"(?:(?!(?:{'|'.join(STOP)})\s)[a-z][a-z-]*\s+)"
 UNITS = {
     "number": r"(?:btc|coin)[\s-]?blocks?\b|(?:of\s+)?coin[\s-]age\b",
-    "BTC": r"btc\b(?!-)|bitcoins?\b|₿",
+    "BTC": r"btc\b(?!-)|bitcoins?\b(?!\s+(?:blocks?|transactions?|payments?|pools?|miners?|exchanges?|address\w*)\b)|₿",
     "sat/vB": r"(?:sats?|satoshis?)\s*(?:/|per)\s*(?:vb(?:yte)?s?|virtual\s+bytes?)\b|s/vb\b",
     "sat/kvB": r"(?:sats?|satoshis?)\s*(?:/|per)\s*(?:kvb|kilo-?v(?:irtual\s+)?bytes?)\b",
     "sat": r"sats?\b|satoshis?\b",
-    "%": r"%|percent\b|per\s+cent\b|(?:percentage\s+)?points?\b|pp\b",
+    "%": r"%|percent\b|per\s+cent\b|pct\b|(?:percentage\s+)?points?\b|pp\b",
     "times": r"(?:of\s+)?times\b(?!\s+(?:running|in\s+a\s+row|straight))|x\b|×|-?fold\b",
-    "blocks": rf"{FILLER}{{0,2}}?blocks?\b|in\s+a\s+row\b|consecutive\b|straight\b|times\s+running\b",
-    "transactions": rf"{FILLER}{{0,2}}?(?:transactions?|txs?|transfers?|payments?|deposits?|withdrawals?|spends?)\b",
+    "blocks": rf"{FILLER}{{0,2}}?bl(?:oc)?ks?\b|in\s+a\s+row\b|consecutive\b|straight\b|times\s+running\b",
+    "transactions": rf"{FILLER}{{0,2}}?(?:transactions?|txn?s?|transfers?|payments?|deposits?|withdrawals?|spends?)\b",
     "inputs": rf"{FILLER}?(?:inputs?|coins?|pieces?|utxos?)\b",
     "outputs": rf"{FILLER}?(?:outputs?(?!\s+(?:about\s+|some\s+)?\d)|addresses|destinations?)\b",
     "pools": rf"{FILLER}{{0,2}}?(?:pools?|miners?)\b",
@@ -35,7 +35,7 @@ UNITS = {
     "seconds": r"seconds?\b|secs?\b|s\b",
     "minutes": r"minutes?\b|mins?\b",
     "hours": r"hours?\b|hrs?\b|h\b",
-    "days": rf"{FILLER}?days?\b",
+    "days": rf"{FILLER}?days?\b|d\b",
     "weeks": r"weeks?\b",
     "months": r"months?\b",
     "years": r"years?\b",
@@ -58,16 +58,17 @@ WORDS = {word: n for n, word in enumerate(SMALL)} | {word: 10 * n for n, word in
 MULTIPLES = {
     "half": Decimal("0.5"), "double": Decimal(2), "doubled": Decimal(2), "twice": Decimal(2), "triple": Decimal(3),
     "tripled": Decimal(3), "thrice": Decimal(3), "quadruple": Decimal(4), "quadrupled": Decimal(4),
-    "twofold": Decimal(2), "threefold": Decimal(3), "fourfold": Decimal(4), "fivefold": Decimal(5),
-    "tenfold": Decimal(10), "hundredfold": Decimal(100), "thousandfold": Decimal(1000),
+    "hundredfold": Decimal(100), "thousandfold": Decimal(1000),
+    **{f"{word}fold": Decimal(n) for word, n in WORDS.items() if n > 1},
 }  # fmt: skip
+DOZENS = {"half a dozen": 6, "a dozen": 12, "two dozen": 24, "three dozen": 36}
 PARTS = {
     "half": Decimal(1) / 2, "third": Decimal(1) / 3, "quarter": Decimal(1) / 4, "fifth": Decimal(1) / 5,
     "sixth": Decimal(1) / 6, "seventh": Decimal(1) / 7, "eighth": Decimal(1) / 8, "ninth": Decimal(1) / 9,
     "tenth": Decimal(1) / 10, "twentieth": Decimal(1) / 20, "fortieth": Decimal(1) / 40,
 }  # fmt: skip
 FRACTION = re.compile(
-    rf"\b(?<!and )(a|one|two|three|four|five|six|seven|eight|nine)[\s-]+({'|'.join(PARTS)})s?\b"
+    rf"\b(?<!and )(a|{'|'.join(SMALL[1:])})[\s-]+({'|'.join(PARTS)})s?\b"
     r"(?! of the (?:past|last|previous))"
     r"(?:\s+of\s+a\s+(?P<scale>million|billion)\b)?",
     re.IGNORECASE,
@@ -79,6 +80,18 @@ SPELLED = re.compile(
     re.IGNORECASE,
 )
 MULTIPLE = re.compile(rf"\b(?:{'|'.join(MULTIPLES)})\b", re.IGNORECASE)
+DOZEN = re.compile(rf"\b(?:{'|'.join(DOZENS)})\b", re.IGNORECASE)
+OF_ONE = re.compile(
+    r"\s+(?:of\s+)?(?:an?|one)\s+(?:single\s+)?(?=bitcoin|btc|sat|block\b(?!.s)|minute|percent|per cent)",
+    re.IGNORECASE,
+)
+"""Between a fraction and the unit it is of."""
+IN_MANY = re.compile(
+    rf"(?<![\w.,])(?P<part>\d+(?:\.\d+)?|{'|'.join(SMALL[1:])})\s+(?:times\s+|cases\s+|chances?\s+)?(?:in|out\s+of)\s+"
+    r"(?:(?:every|an?|one)\s+)?(?:(?P<whole>\d{1,3}(?:,?000)*)\b)?(?:\s*(?P<scale>hundred|thousand|million|billion)\b)?",
+    re.IGNORECASE,
+)
+"""A probability or share as so many in a large round number."""
 HEIGHT = re.compile(
     r"(?:(?<!usual )(?<!typical )\bblock(?:\s+(?:number|height|no\.?))?|\bheight(?:\s+of)?|#)\s*$", re.IGNORECASE
 )
@@ -88,13 +101,18 @@ BOUNDS = {
 }
 """Before a number; the last that matches counts."""
 PART_OF = re.compile(
-    rf"\b(?P<part>{'|'.join(SMALL)}|\d+)\s+(?:\w+\s+)?(?:in|of|out\s+of)\s+(?:every\s+)?(?P<whole>four|five|ten|twenty|100)\b"
-    r"(?!\s+(?:blocks|sums))",
+    rf"\b(?P<part>{'|'.join(SMALL)}|\d+)\s+(?:\w+\s+)?(?P<way>in|of|out\s+of)\s+(?P<every>every\s+)?"
+    rf"(?P<whole>{'|'.join((*SMALL[2:], *TENS))}|\d{{1,3}})\b"
+    r"(?P<counted>\s+(?:blocks|sums|earlier|such|like|similar|comparable|past|previous)\b)?",
     re.IGNORECASE,
 )
-"""A share told as so many of a round number."""
+"""A share told as so many of others."""
+ROUND_WHOLES = {4, 5, 10, 20, 100}
+"""Of what shares are told so, where it is not said to be of every so many."""
 DIRECT = re.compile(r"[\s-]*(?:(?:full|whole|empty|virtual|recent|past)[\s-]+)?[a-z-]+", re.IGNORECASE)
 """A noun right behind its number, as of parts of a thing."""
+PART_STEPS = 8
+"""How finely fractions are told: a third stands for what lies within an eighth of it."""
 PLAIN_UNITS = ("number", "BTC", "sat/kvB", "sat/vB", "sat", "%", "times", *DURATIONS)
 """Units that stand right behind their number, before any noun that is counted."""
 HALF_OF = re.compile(
@@ -131,8 +149,8 @@ def figures_in(text: str) -> Iterator[Figure]:
     """The numbers of a text, in digits and in words."""
     taken: list[range] = []
     for pattern, read in (
-        (LASTED, _composed), (FRACTION, _composed), (PART_OF, _composed), (NUMBER, _in_digits), (SPELLED, _spelled),
-        (MULTIPLE, _multiple), (ROUND, _uncounted),
+        (LASTED, _composed), (FRACTION, _composed), (IN_MANY, _in_many), (PART_OF, _composed), (DOZEN, _dozen),
+        (NUMBER, _in_digits), (SPELLED, _spelled), (MULTIPLE, _multiple), (ROUND, _uncounted),
     ):  # fmt: skip
         for match in pattern.finditer(text):
             figure = None if any(match.start() in one for one in taken) else read(text, match)
@@ -162,23 +180,57 @@ def _composed(text: str, match: re.Match[str]) -> Figure | None:
         part = WORDS.get(match[1].lower(), 1) * PARTS[match[2].lower()]
         if scale := match["scale"]:
             return _figure(text, match.span(), part.scaleb(SCALES[scale.lower()]), Decimal(1))._replace(bound="about")
-        return _part(text, match, 100 * part)
-    part, whole = (_whole_number(match[name]) for name in ("part", "whole"))
-    return _part(text, match, 100 * part / whole) if 1 <= part < whole else None
+        return _of_one(text, match, part) or _part(text, match, 100 * part)
+    part, whole = _whole_number(match["part"]), _whole_number(match["whole"])
+    counted, is_in = match["counted"] or "", match["way"].lower() == "in"
+    is_share = match["every"] or (not counted and whole in ROUND_WHOLES) or (is_in and "blocks" not in counted)
+    return _part(text, match, 100 * part / whole) if is_share and 1 <= part < whole else None
+
+
+def _of_one(text: str, match: re.Match[str], part: Decimal) -> Figure | None:
+    """A fraction of one unit."""
+    of = OF_ONE.match(text, match.end())
+    if of is None:
+        return None
+    figure = _figure(text, (match.start(), of.end()), part, part / 5)
+    bound = _bound(text, *match.span())
+    return figure._replace(bound="about" if bound == "exact" else bound)
+
+
+def _in_many(text: str, match: re.Match[str]) -> Figure | None:
+    """So many in a thousand, a million and the like."""
+    scale = {"hundred": 2, **SCALES}.get((match["scale"] or "").lower(), 0)
+    whole = Decimal((match["whole"] or "1").replace(",", "")).scaleb(scale)
+    part, step = _whole_number(match["part"]), _step(match["part"], 0) if match["part"][0].isdigit() else Decimal(1)
+    if whole < 100 or part >= whole:
+        return None
+    return _figure(text, match.span(), part / whole, step / whole)._replace(unit="number", bound="about")
+
+
+def _dozen(text: str, match: re.Match[str]) -> Figure:
+    return _figure(text, match.span(), Decimal(DOZENS[match[0].lower()]), Decimal(1))
 
 
 def _whole_number(word: str) -> Decimal:
-    return Decimal(word) if word.isdigit() else Decimal(WORDS[word.lower()])
+    return Decimal(WORDS[word.lower()]) if word.lower() in WORDS else Decimal(word)
 
 
 def _part(text: str, match: re.Match[str], percent: Decimal) -> Figure:
-    figure = _figure(text, match.span(), percent, Decimal(1))
-    return figure._replace(unit="%", bound="about" if figure.bound == "exact" else figure.bound)
+    figure = _figure(text, match.span(), percent, Decimal(1))._replace(unit="%")
+    if figure.bound in ("floor", "ceiling"):
+        return figure
+    return figure._replace(bound="about", step=percent / PART_STEPS if match.re is FRACTION else figure.step)
 
 
 def _figure(text: str, span: tuple[int, int], value: Decimal, step: Decimal) -> Figure:
     start, end = span
     return Figure(text[start:end], start, end, value, step, _unit(text, start, end), _bound(text, start, end))
+
+
+def bound_before(text: str, start: int) -> tuple[int, int] | None:
+    """Where the words begin and end that make the number there a bound or a round one."""
+    found = [match for pattern in BOUNDS.values() if (match := pattern.search(text[:start]))]
+    return min(match.span() for match in found) if found else None
 
 
 def _bound(text: str, start: int, end: int) -> str:
@@ -220,16 +272,19 @@ def _spelled(text: str, match: re.Match[str]) -> Figure | None:
     value += Decimal("0.5") if match["half"] else 0
     scale = SCALES[match["scale"].lower()] if match["scale"] else 0
     figure = _figure(text, match.span(), value.scaleb(scale), Decimal("0.5" if match["half"] else 1).scaleb(scale))
-    is_pronoun = (not scale and value in (0, 1)) or (value == 2 and figure.unit is None)  # "one of", "the two"
+    is_pronoun = (not scale and value == 1) or (value == 2 and figure.unit is None)  # "one of", "the two"
     return None if is_pronoun else figure
 
 
 def _multiple(text: str, match: re.Match[str]) -> Figure | None:
     value, is_half = MULTIPLES[match[0].lower()], match[0].lower() == "half"
+    if is_half and (figure := _of_one(text, match, value)):
+        return figure
     if is_half and HALF_OF.match(text, match.end()):
         return None
     figure = _figure(text, match.span(), 100 * value if is_half else value, Decimal(1))
     if ONCE_MORE.match(text, match.start()):
         return figure._replace(unit=None)
     bound = "about" if figure.bound == "exact" else figure.bound
+    figure = figure._replace(step=figure.value / PART_STEPS) if is_half and bound == "about" else figure
     return figure._replace(unit="%" if is_half else "times", bound=bound)

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 EXPLANATION = "confidence_explanation"
 """The part that tells how sure a signal is; the others tell what happened."""
 PLAIN = re.compile(r"[A-Za-z0-9 ,.:;!?'’‘“”\"()\[\]%/=~≈±×₿–—‑+<>&#→\u00a0\u202f-]")
-PER_KVB = re.compile(r"(?<=per )1,?000 v(?:irtual )?bytes?\b", re.IGNORECASE)
+PER_KVB = re.compile(r"(?:(?<=per )|(?<=/))1,?000 v(?:irtual )?b(?:ytes?)?\b", re.IGNORECASE)
+TO_AND_FRO = re.compile(rf"\b({NAME}|{OTHER})-to-({NAME}|{OTHER})\b")
 GENERIC = re.compile(r"^(?:sim|pool|exchange|government of|the|\s)+\b\s*", re.IGNORECASE)
 """What a name may be told without."""
 NAMES = re.compile(rf"({NAME}|{OTHER}|\b[A-Z]\w+)")
 OWN_NAMES = ("entity_name", "pool_name", "ticker", "entity_id", "address", "holder")
+SHORTENED = 20
+"""Longer addresses are told by how they begin and end."""
 NOBODY = "unknown"
 
 
@@ -51,6 +54,10 @@ def read(text: str, signal: Signal, *, about_signal: bool) -> tuple[Reading, lis
         rest = pattern(harmless).sub(_blank_but_names, rest)
     if allowed.flow == "within":
         rest = pattern("no_sale").sub(blank, rest)
+    if signal.kind == "purging":
+        rest = pattern("purged").sub(blank, rest)
+    if allowed.flow in ("in", "out"):
+        rest = pattern(f"signed_{allowed.flow}").sub(blank, rest)
     return Reading(masked, rest, tuple(traced), signal, allowed, about_signal), wrong
 
 
@@ -62,19 +69,31 @@ def _blank_but_names(match: re.Match[str]) -> str:
     )
 
 
+def _shortened(match: re.Match[str], address: str) -> str:
+    """The mark of an address, where it begins and ends as it is written."""
+    begins, ends = address.startswith(address[:4] + match[1]), address.endswith(match[2] or "")
+    return NAME if begins and ends else match[0]
+
+
 def mask(text: str, signal: Signal) -> str:
     """The text with NAME and OTHER in place of names, and blanks in place of what its confidence is based on."""
     text = PER_KVB.sub(lambda match: "kvB".ljust(len(match[0])), text)
     for txid in signal.evidence.get("txids", ()):
-        text = re.sub(rf"\b{txid[:6]}[0-9a-f]*(?:…|\.\.\.)?", blank, text)
+        text = re.sub(
+            rf"\b{txid[:4]}(?:{txid[4:6]}[0-9a-f]*(?:…|\.{{3}})?|[0-9a-f]*(?:…|\.{{3}})[0-9a-f]*)", blank, text
+        )
     told = signal.metadata
     bases = {str(values["basis"]) for values in (told, signal.confidence_basis) if values.get("basis")}
+    bases |= {signal.model_version, str(told.get("model_version", signal.model_version))}
     for basis in sorted(bases, key=len, reverse=True):
         text = re.sub(re.escape(basis), blank, text, flags=re.IGNORECASE)
     marks = {str(told[key]): NAME for key in OWN_NAMES if told.get(key) not in (None, "", NOBODY)}
     if told.get("counterparty") not in (None, "", NOBODY):
         marks.setdefault(str(told["counterparty"]), OTHER)
     marks |= {short: mark for name, mark in marks.items() if (short := GENERIC.sub("", name)) != name and short}
+    marks |= {name.replace("United States", us): mark for name, mark in marks.items() for us in ("US", "U.S.")}
+    if len(address := str(told.get("address"))) > SHORTENED:
+        text = re.sub(rf"\b{address[:4]}(\w*)(?:(?:…|\.{{3}})(\w*))?", lambda match: _shortened(match, address), text)
     for name in sorted(marks, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", marks[name], text, flags=re.IGNORECASE)
-    return text
+    return TO_AND_FRO.sub(r"from \1 to \2", text)

@@ -55,6 +55,9 @@ PAIRS = (
     ("amount", "most_amount"), ("coin_blocks", "usual_coin_blocks"), ("share", "share_before"),
     ("predicted_value", "current_value"), ("transactions", "most_before"), ("feerate_kvb", "relayfee_kvb"),
     ("minfee_kvb", "relayfee_kvb"), ("subsidy_before", "subsidy"), ("unclaimed", "entitled"), ("claimed", "entitled"),
+    ("balance", "balance_before"), ("balance", "limit"), ("held", "held_before"), ("amount", "held_before"),
+    ("amount", "balance_before"), ("amount", "labelled_balance"), ("larger_before", "window_blocks"),
+    ("empty_before", "window_blocks"),
 )  # fmt: skip
 """Values that a text may set in relation to each other."""
 REST = (("recent_blocks", "blocks"), ("amount", "largest"))
@@ -85,6 +88,16 @@ def _composed(signal: Signal) -> Iterator[Quantity]:
         yield Quantity("born_year", "number", Decimal(born.year))
     if told.get("streak") and signal.block_height is not None:
         yield Quantity("first_height", "height", Decimal(signal.block_height - told["streak"] + 1))
+    if told.get("streak"):
+        yield Quantity("streak_rest", "blocks", Decimal(told["streak"] - 1))
+    if signal.kind == "fee_overpaid":
+        yield Quantity("transactions_rest", "transactions", Decimal(told["transactions"] - 1))
+    if told.get("share_before") and told.get("recent_blocks"):
+        yield Quantity("usual_blocks", "blocks", Decimal(round(told["share_before"] * told["recent_blocks"])))
+    for name in ("attributed_share", "unknown_share"):
+        if told.get(name) and told.get("amount"):
+            known = Decimal(repr(told[name])) * told["amount"]
+            yield from (Quantity(f"amount_{name}", shown, known / divisor) for shown, divisor in WRITTEN["sat"])
     if told.get("change") is not None and told.get("moved") is not None:
         total = Decimal(told["moved"] + told["change"] + told.get("fee", 0))
         yield from (Quantity("spent", shown, total / divisor) for shown, divisor in WRITTEN["sat"])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from utxoiq.insights.claims.reading import CLAUSE_END, Reading, reasons, sentences
 from utxoiq.insights.lexicon import pattern, pattern_of_kind
 from utxoiq.processors.calibration import RESOLVED
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 RULES = ("a rule, read off the block", "a rule, read off the ledger of balances")
 """Bases of what needs no statistics."""
 
 
+HALF = 0.5
 HELD = {"balance", "held", "labelled_balance"}
 """Values of signals that tell what somebody holds."""
 
@@ -19,14 +24,21 @@ HELD = {"balance", "held", "labelled_balance"}
 def certainty(reading: Reading) -> list[str]:
     """Nothing surer, greater or more complete than data can show."""
     rest, allowed = reading.rest, reading.allowed
-    names = ["overstated", "first", "ever"]
+    rest = pattern("nearly_all").sub(" ", rest)
+    names = ["overstated", "ever", *(() if reading.signal.kind == "halving" else ("first",))]
     names += ["whole_amount"] if allowed.at_least else []
-    names += [] if allowed.extreme or pattern("on_record").search(rest) else ["record"]
+    names += [] if allowed.extreme or not reading.about_signal or pattern("on_record").search(rest) else ["record"]
     told = reading.signal.metadata
     names += [] if reading.signal.signal_type == "treasury" or HELD & {*told} else ["balance"]
     found = [one for name in names for one in pattern(name).findall(rest)]
-    wholes = ["all_of"] if reading.signal.metadata.get("unknown_share") == 0 else ["all_of", "all_of_it"]
-    found += [one for name in wholes for one in pattern(name).findall(pattern("nearly_all").sub("", rest))]
+    if 1 in (told.get("transactions"), told.get("coins"), told.get("outputs")):
+        rest = pattern("in_one_piece").sub(" ", rest)
+    wholes = ["all_of"] if told.get("unknown_share") in (0, 1) else ["all_of", "all_of_it"]
+    found += [one for name in wholes for one in pattern(name).findall(rest)]
+    found += pattern("not_largest").findall(rest) if told.get("larger_before") == 0 else []
+    found += (
+        pattern("majority").findall(rest) if isinstance(share := told.get("share"), float) and share <= HALF else []
+    )
     deniable = ("guarantee", "definit") if pattern("certain_denied").search(rest) else ()
     found += [one for one in pattern("certain").findall(rest) if not one.lower().startswith(deniable)]
     return reasons("more than the signal shows", found)
@@ -39,8 +51,8 @@ def denials(reading: Reading) -> list[str]:
 
 
 def _may_deny(match: re.Match[str], reading: Reading) -> bool:
-    denial = match[0]
-    if pattern("safe_denial").search(reading.rest[max(0, match.start() - 12) : match.end()]):
+    denial, told = match[0], reading.rest[max(0, match.start() - 12) : match.end()]
+    if any(pattern(name).search(told) for name in ("safe_denial", *_conditions(reading))):
         return True
     if reading.allowed.extreme and pattern("unequalled").search(denial):
         return True
@@ -53,9 +65,36 @@ def _may_deny(match: re.Match[str], reading: Reading) -> bool:
     return of_kind is not None and of_kind.match(denial) is not None
 
 
+def _conditions(reading: Reading) -> Iterator[str]:
+    """The patterns of what this signal lets be denied."""
+    told = reading.signal.metadata
+    if not reading.about_signal:
+        yield "deniable_of_confidence"
+    elif "unknown" in (told.get("counterparty"), told.get("holder")) or told.get("unknown_share"):
+        yield "deniable_unknown"
+    if told.get("unknown_share") == 0:
+        yield "deniable_known"
+    if told.get("coinbase_outputs") == 0:
+        yield "deniable_coinbase"
+    if told.get("change") == 0:
+        yield "deniable_change"
+    if reading.signal.confidence_basis.get("basis") in RULES:
+        yield "deniable_rule"
+
+
+def attribution(reading: Reading) -> list[str]:
+    """What labels know is told as known, and what they don't as unknown."""
+    told, found = reading.signal.metadata, list[str]()
+    if told.get("unknown_share") == 0:
+        found += pattern("told_unattributed").findall(pattern("deniable_known").sub(" ", reading.rest))
+    if told.get("counterparty") == "unknown":
+        found += pattern("told_attributed").findall(reading.rest)
+    return reasons("what labels know is told otherwise", found)
+
+
 def doings(reading: Reading) -> list[str]:
     """Nobody's doings, no cause and no price: no signal holds them."""
-    names = ("doers", "acting", "brought_about", "under_way", "price", "identities", "namesakes")
+    names = ("doers", "acting", "brought_about", "purpose", "under_way", "price", "identities", "namesakes")
     rest = pattern("flowing").sub(" ", reading.rest) if reading.allowed.flow in ("in", "out") else reading.rest
     found = [one for name in names for one in pattern(name).findall(rest)]
     return reasons("doings the signal doesn't show", found)
@@ -66,7 +105,8 @@ def calibration(reading: Reading) -> list[str]:
     basis = reading.signal.confidence_basis
     if basis.get("basis") in RULES:
         return []
-    claimed = [clause for clause in CLAUSE_END.split(reading.rest) if not pattern("denied").search(clause)]
+    rest = pattern("proved_right").sub(" ", reading.rest) if basis.get("calibrated") else reading.rest
+    claimed = [clause for clause in CLAUSE_END.split(rest) if not pattern("denied").search(clause)]
     found = [one for clause in claimed for one in pattern("proven").findall(clause)]
     found = [one for one in found if not (basis.get("calibrated") and one.lower() == "calibrated")]
     if basis.get("basis") != RESOLVED:
@@ -77,8 +117,9 @@ def calibration(reading: Reading) -> list[str]:
 def sources(reading: Reading) -> list[str]:
     """A confidence comes from what the program counted, and from nobody's word nor from what came later."""
     by_rule = reading.signal.confidence_basis.get("basis") in RULES
-    told = pattern("denial").sub(" ", reading.rest)
-    names = ("sources", "unproven", *(("unruly",) if by_rule else ()))
-    return reasons(
-        "a source the confidence doesn't have", (one for name in names for one in pattern(name).findall(told))
-    )
+    told = pattern("rather").sub(" ", pattern("denial").sub(" ", reading.rest))
+    if reading.signal.confidence_basis.get("calibrated"):
+        told = pattern("proved_right").sub(" ", told)
+    found = [one for name in ("sources", "unproven") for one in pattern(name).findall(told)]
+    found += pattern("unruly").findall(told) if by_rule else pattern("undoubting").findall(reading.rest)
+    return reasons("a source the confidence doesn't have", found)

@@ -6,11 +6,12 @@ import re
 
 from utxoiq.insights.claims.reading import Reading, reasons
 from utxoiq.insights.lexicon import NAME, OTHER, forms_of, listed, pattern, pattern_of_kind, words_in
+from utxoiq.insights.numbers import bound_before
 
 
 def levels(reading: Reading) -> list[str]:
     """No direction but the one the measured value lies in."""
-    rest = reading.rest
+    rest = _without_bounds(reading)
     if reading.signal.kind == "purging":
         rest = pattern("purged_below").sub(" ", rest)
     up, down = forms_of(rest, "rising"), forms_of(rest, "falling")
@@ -22,6 +23,17 @@ def levels(reading: Reading) -> list[str]:
     neither = [word for word in (*up, *down) if word not in ("above", "below")]
     wrong = {"up": down, "down": up, "both": [], None: neither}[reading.allowed.level]
     return reasons("a direction the signal doesn't show", wrong)
+
+
+def _without_bounds(reading: Reading) -> str:
+    """The text without the words that make a measured figure a bound: they compare it with nothing."""
+    rest = reading.rest
+    for figure, values in reading.traced:
+        measured = [one for one in values if not one.is_usual and (figure.unit == "%" or "_ratio" not in one.name)]
+        before = bound_before(reading.text, figure.start) if measured and figure.unit != "times" else None
+        if before and not pattern("compares").search(reading.text[: before[0]]):
+            rest = rest[: before[0]] + " " * (before[1] - before[0]) + rest[before[1] :]
+    return rest
 
 
 def flows(reading: Reading) -> list[str]:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from utxoiq.insights.quantities import Quantity
 
 
+HEIGHT = re.compile(r"\bblock\s{2,}")
+SAME_ROLE = (
+    "historical", "window", "confidence", "cases", "height", "block", "flow_blocks", "sums", "larger", "p_value",
+)  # fmt: skip
+"""Values that may stand where a usual one is told: they tell of how many it is the usual one, or what it is not."""
 RELATIONS = ("_ratio", "_difference", "_rest")
 """How values derived from others are called."""
 
@@ -53,6 +58,7 @@ def usual_as_measured(reading: Reading) -> list[str]:
         if all(value.is_usual for value in values) and not pattern("baseline").search(clause) and not told_before:
             wrong += reasons("what is usual told as measured", [one.figure.text])
         compared = values[0].unit in ("sat/vB", "BTC", "transactions", "times")
+        compared |= values[0].name.startswith("backlog")
         is_measured = compared and not any(value.is_usual for value in values)
         if is_measured and (pattern("called_usual").search(before[-22:]) or pattern("had_been").search(after)):
             wrong += reasons("what was measured told as usual", [one.figure.text])
@@ -74,6 +80,33 @@ def order(reading: Reading) -> list[str]:
         if backwards and (goes or pattern("became").search(between)):
             wrong += reasons("told from after to before", [f"{first.figure.text} to {second.figure.text}"])
     return wrong
+
+
+def usual_and_most(reading: Reading) -> list[str]:
+    """What is told as usual is no largest of before, and the other way round."""
+    names = {name.split("_")[0] for name in reading.signal.metadata}
+    wrong = []
+    for one in (one for one in reading.traced if one.figure.unit not in ("times", "number")):
+        own = {value.name for value in _own(one)}
+        before, after = HEIGHT.sub("block #", reading.rest[: one.figure.start]), reading.text[one.figure.end :]
+        for told, prefix in (("usual", "usual"), ("most", "most")):
+            match = pattern(f"told_{told}").search(before)
+            called = bool(match and not pattern("apart").search(match[0])) or pattern(f"is_{told}").search(after)
+            if called and prefix in names and own and not any(name.startswith((prefix, *SAME_ROLE)) for name in own):
+                wrong += reasons(f"told as the {told} one", [one.figure.text])
+    return wrong
+
+
+def windows(reading: Reading) -> list[str]:
+    """Of two windows, what was found in each is told of it."""
+    wrong = []
+    for begin, end in sentences(reading.text):
+        inside = [one for one in reading.traced if begin <= one.figure.start < end]
+        names = [{value.name for value in one.values} for one in inside]
+        recent, before = (any(name in each for each in names) for name in ("recent_blocks", "window_blocks"))
+        told = {"blocks_before"} if recent and not before else {"blocks"} if before and not recent else set()
+        wrong += [one.figure.text for one, each in zip(inside, names, strict=True) if each and each <= told]
+    return reasons("found in the other window", wrong)
 
 
 def roles(reading: Reading) -> list[str]:

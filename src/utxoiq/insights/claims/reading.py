@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-CLAUSE_END = re.compile(r"[.;]")
+CLAUSE_END = re.compile(r"[.;](?!\d)")
 
 
 @dataclass(frozen=True, slots=True)

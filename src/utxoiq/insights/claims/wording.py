@@ -31,6 +31,9 @@ PROPER = frozenset(
     "bitcoin utc btc core bitcoins p fisher txid tx vb kvb sat sats id ids api i ok btc-blocks coin-blocks".split()
 )
 """Words that may have capitals, or are no words."""
+MARKS = frozenset({NAME.lower(), OTHER.lower()})
+LONGEST_SMALL = 4
+"""Words as long may be small in a headline whose words have capitals."""
 CONTRACTED = frozenset({"t", "s", "re", "ve", "ll", "d"})
 """What an apostrophe leaves behind it."""
 
@@ -39,6 +42,7 @@ def words(reading: Reading) -> list[str]:
     """Every word is in a list, and has capitals only where a sentence begins."""
     known = known_words(reading.signal.signal_type)
     strange, claimed = [], []
+    titled = _is_titled(reading.rest)
     names = [word for word in MIXED.findall(reading.rest) if not COUNTING.fullmatch(word)]
     for match in TOKEN.finditer(reading.rest):
         word = GENITIVE.sub("", match.group()).replace("’", "'")
@@ -51,7 +55,12 @@ def words(reading: Reading) -> list[str]:
             claimed.append(word)
         elif not _is_known(lower, known):
             strange.append(word)
-        elif _is_name(word) and not BEGINNING.search(reading.rest[: match.start()]):
+        elif (
+            not titled
+            and not word.startswith((NAME, OTHER))
+            and _is_name(word)
+            and not BEGINNING.search(reading.rest[: match.start()])
+        ):
             names.append(word)
     return [
         *reasons("a claim no signal holds", claimed),
@@ -70,7 +79,13 @@ def _is_known(word: str, known: frozenset[str]) -> bool:
     """Whether it, or each part of it, is a form of a known word."""
     if is_one_of(word, known):
         return True
-    return all(not part or is_one_of(part, known | CONTRACTED) for part in re.split(r"[-‑']", word))
+    return all(not part or is_one_of(part, known | CONTRACTED | MARKS) for part in re.split(r"[-‑']", word))
+
+
+def _is_titled(text: str) -> bool:
+    """Whether its words have capitals throughout, as headlines may have; a sentence that ends is none."""
+    long = [word for word in TOKEN.findall(text)[1:] if len(word) > LONGEST_SMALL and word not in (NAME, OTHER)]
+    return not text.rstrip().endswith((".", "!", "?")) and bool(long) and all(word[0].isupper() for word in long)
 
 
 def _is_name(word: str) -> bool:
