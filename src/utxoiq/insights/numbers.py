@@ -86,6 +86,9 @@ OF_ONE = re.compile(
     re.IGNORECASE,
 )
 """Between a fraction and the unit it is of."""
+OF_A_BLOCK = re.compile(
+    r"\s*(?:%|percent|per cent)\s+of\s+(?:a|one)\s+(?:full\s+|single\s+)?block\b(?!.s)", re.IGNORECASE
+)
 IN_MANY = re.compile(
     rf"(?<![\w.,])(?P<part>\d+(?:\.\d+)?|{'|'.join(SMALL[1:])})\s+(?:times\s+|cases\s+|chances?\s+)?(?:in|out\s+of)\s+"
     r"(?:(?:every|an?|one)\s+)?(?:(?P<whole>\d{1,3}(?:,?000)*)\b)?(?:\s*(?P<scale>hundred|thousand|million|billion)\b)?",
@@ -162,7 +165,10 @@ def figures_in(text: str) -> Iterator[Figure]:
 def _in_digits(text: str, match: re.Match[str]) -> Figure:
     digits = re.sub(r"[,\u202f\u00a0' ]", "", match["digits"])
     scale = SCALES.get((match["scale"] or "").lower(), 0)
-    return _figure(text, match.span(), Decimal(digits).scaleb(scale), _step(digits, scale))
+    figure = _figure(text, match.span(), Decimal(digits).scaleb(scale), _step(digits, scale))
+    if figure.unit == "%" and OF_A_BLOCK.match(text, match.end()):
+        return figure._replace(unit="blocks", value=figure.value / 100, step=figure.step / 100)
+    return figure
 
 
 def _uncounted(text: str, match: re.Match[str]) -> Figure:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from utxoiq.insights.claims import OF_ANY, OF_CONFIDENCE, OF_SIGNAL
 from utxoiq.insights.claims.reading import Reading
 from utxoiq.insights.figures import trace
-from utxoiq.insights.lexicon import NAME, OTHER, allowed_of, pattern
+from utxoiq.insights.lexicon import NAME, OTHER, allowed_of, neutral, pattern
 from utxoiq.insights.moments import blank
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from utxoiq.models import Signal
 
@@ -22,6 +22,9 @@ PLAIN = re.compile(r"[A-Za-z0-9 ,.:;!?'’‘“”\"()\[\]%/=~≈±×₿–—�
 PER_KVB = re.compile(r"(?:(?<=per )|(?<=/))1,?000 v(?:irtual )?b(?:ytes?)?\b", re.IGNORECASE)
 TO_AND_FRO = re.compile(rf"\b({NAME}|{OTHER})-to-({NAME}|{OTHER})\b")
 GENERIC = re.compile(r"^(?:sim|pool|exchange|government of|the|\s)+\b\s*", re.IGNORECASE)
+SUFFIX = re.compile(
+    r",? (?:Platforms|Holdings|USA|Pool|Scientific|Inc\.?|Mining|Corp\w*|Group|Digital|Technologies|Fund|ETF|Trust)$"
+)
 """What a name may be told without."""
 NAMES = re.compile(rf"({NAME}|{OTHER}|\b[A-Z]\w+)")
 OWN_NAMES = ("entity_name", "pool_name", "ticker", "entity_id", "address", "holder")
@@ -69,6 +72,14 @@ def _blank_but_names(match: re.Match[str]) -> str:
     )
 
 
+def _short(name: str) -> Iterator[str]:
+    """A name without its generic part; none where a plain word would be left."""
+    for generic in (GENERIC, SUFFIX):
+        short = generic.sub("", name)
+        if short and short.lower() not in neutral():
+            yield short
+
+
 def _shortened(match: re.Match[str], address: str) -> str:
     """The mark of an address, where it begins and ends as it is written."""
     begins, ends = address.startswith(address[:4] + match[1]), address.endswith(match[2] or "")
@@ -90,7 +101,7 @@ def mask(text: str, signal: Signal) -> str:
     marks = {str(told[key]): NAME for key in OWN_NAMES if told.get(key) not in (None, "", NOBODY)}
     if told.get("counterparty") not in (None, "", NOBODY):
         marks.setdefault(str(told["counterparty"]), OTHER)
-    marks |= {short: mark for name, mark in marks.items() if (short := GENERIC.sub("", name)) != name and short}
+    marks |= {short: mark for name, mark in marks.items() for short in _short(name)}
     marks |= {name.replace("United States", us): mark for name, mark in marks.items() for us in ("US", "U.S.")}
     if len(address := str(told.get("address"))) > SHORTENED:
         text = re.sub(rf"\b{address[:4]}(\w*)(?:(?:…|\.{{3}})(\w*))?", lambda match: _shortened(match, address), text)

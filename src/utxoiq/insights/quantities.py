@@ -94,6 +94,16 @@ def _composed(signal: Signal) -> Iterator[Quantity]:
         yield Quantity("transactions_rest", "transactions", Decimal(told["transactions"] - 1))
     if told.get("share_before") and told.get("recent_blocks"):
         yield Quantity("usual_blocks", "blocks", Decimal(round(told["share_before"] * told["recent_blocks"])))
+    if signal.kind == "hashrate_concentration":
+        yield Quantity("limit_share", "%", 100 * Decimal(repr(signal.inputs["settings"].get("concentration_share", 0))))
+    yield from _composed_amounts(told)
+
+
+def _composed_amounts(told: Mapping[str, Any]) -> Iterator[Quantity]:
+    if told.get("holders"):
+        yield from (
+            Quantity("mean_held", shown, Decimal(told["held"]) / told["holders"] / by) for shown, by in WRITTEN["sat"]
+        )
     for name in ("attributed_share", "unknown_share"):
         if told.get(name) and told.get("amount"):
             known = Decimal(repr(told[name])) * told["amount"]
@@ -193,4 +203,4 @@ def _ratios(name: str, a: Decimal, b: Decimal) -> Iterator[Quantity]:
     """One value as a multiple, a share and a change of another; none where either is zero."""
     if a and b:
         yield from (Quantity(name, "times", ratio) for ratio in (a / b, b / a))
-        yield from (Quantity(name, "%", abs(100 * part)) for part in (a / b, a / b - 1, 1 - b / a))
+        yield from (Quantity(name, "%", abs(100 * part)) for part in (a / b, b / a, a / b - 1, 1 - b / a))

@@ -24,11 +24,12 @@ HELD = {"balance", "held", "labelled_balance"}
 def certainty(reading: Reading) -> list[str]:
     """Nothing surer, greater or more complete than data can show."""
     rest, allowed = reading.rest, reading.allowed
+    told = reading.signal.metadata
     rest = pattern("nearly_all").sub(" ", rest)
     names = ["overstated", "ever", *(() if reading.signal.kind == "halving" else ("first",))]
     names += ["whole_amount"] if allowed.at_least else []
+    names += ["emptied"] if told.get("balance") else []
     names += [] if allowed.extreme or not reading.about_signal or pattern("on_record").search(rest) else ["record"]
-    told = reading.signal.metadata
     names += [] if reading.signal.signal_type == "treasury" or HELD & {*told} else ["balance"]
     found = [one for name in names for one in pattern(name).findall(rest)]
     if 1 in (told.get("transactions"), told.get("coins"), told.get("outputs")):
@@ -74,6 +75,10 @@ def _conditions(reading: Reading) -> Iterator[str]:
         yield "deniable_unknown"
     if told.get("unknown_share") == 0:
         yield "deniable_known"
+    if told.get("balance_before") == 0:
+        yield "deniable_before"
+    if told.get("balance") == 0:
+        yield "deniable_balance"
     if told.get("coinbase_outputs") == 0:
         yield "deniable_coinbase"
     if told.get("change") == 0:

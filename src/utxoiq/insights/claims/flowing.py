@@ -30,7 +30,9 @@ def _without_bounds(reading: Reading) -> str:
     rest = reading.rest
     for figure, values in reading.traced:
         measured = [one for one in values if not one.is_usual and (figure.unit == "%" or "_ratio" not in one.name)]
-        before = bound_before(reading.text, figure.start) if measured and figure.unit != "times" else None
+        before = bound_before(reading.text, figure.start) if figure.unit != "times" else None
+        if before and not measured and not (values and pattern("told_usual").search(reading.text[: before[0]])):
+            continue
         if before and not pattern("compares").search(reading.text[: before[0]]):
             rest = rest[: before[0]] + " " * (before[1] - before[0]) + rest[before[1] :]
     return rest

@@ -48,7 +48,7 @@ def units(reading: Reading) -> list[str]:
 def usual_as_measured(reading: Reading) -> list[str]:
     """A value of the past is told as one of the past, and the measured one as measured."""
     wrong = []
-    for one in reading.traced:
+    for one in () if reading.signal.kind.startswith("balance") else reading.traced:
         before, after = reading.text[: one.figure.start], reading.text[one.figure.end :]
         clause = f"{CLAUSE_END.split(before)[-1]} {CLAUSE_END.split(after)[0]}"
         values = _own(one)
@@ -58,7 +58,7 @@ def usual_as_measured(reading: Reading) -> list[str]:
         if all(value.is_usual for value in values) and not pattern("baseline").search(clause) and not told_before:
             wrong += reasons("what is usual told as measured", [one.figure.text])
         compared = values[0].unit in ("sat/vB", "BTC", "transactions", "times")
-        compared |= values[0].name.startswith("backlog")
+        compared |= values[0].name.startswith("backlog") and "usual_backlog_blocks" in reading.signal.metadata
         is_measured = compared and not any(value.is_usual for value in values)
         if is_measured and (pattern("called_usual").search(before[-22:]) or pattern("had_been").search(after)):
             wrong += reasons("what was measured told as usual", [one.figure.text])

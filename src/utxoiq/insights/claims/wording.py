@@ -22,6 +22,8 @@ MIXED = re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])\w+")
 """Letters and digits in one word."""
 COUNTING = re.compile(r"\d+(?:k|m|mn|bn|x|h|s|d|w|y|st|nd|rd|th|btc|sats?|utc|z|pct)|p2\w+", re.IGNORECASE)
 """A number with its unit or ending, or a type of script."""
+COINBASE = re.compile(r"\s+(?:transactions?|txs?|outputs?|tags?|rewards?|scripts?|values?|claim\w*|payouts?|coins?)\b")
+"""Behind the word: it is a transaction's, and no exchange's."""
 GENITIVE = re.compile(r"['’]s$")
 DAYS_AND_MONTHS = frozenset(
     "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august "
@@ -47,6 +49,8 @@ def words(reading: Reading) -> list[str]:
     for match in TOKEN.finditer(reading.rest):
         word = GENITIVE.sub("", match.group()).replace("’", "'")
         lower = word.lower()
+        if word == "Coinbase" and not COINBASE.match(reading.text, match.end()):
+            names.append(word)
         if word in (NAME, OTHER) or lower in PROPER:
             continue
         if not reading.about_signal and is_one_of(lower, listed("of_method")):
