@@ -25,7 +25,7 @@ PAIRED = re.compile(r"\s*(?:to|and|or|up to|versus|against|–|-)\s+(?:\w+\s+){0
 DAYS = re.compile(r"\bdays?\b", re.IGNORECASE)
 LOW_HEIGHT = 10_000
 """Heights above it are told from counts by their size."""
-EXACT_WITHIN, WHOLE_WITHIN, ABOUT_WITHIN, BOUND_WITHIN = map(Decimal, ("0.006", "0.2", "0.055", "0.15"))
+EXACT_WITHIN, WHOLE_WITHIN, ABOUT_WITHIN, BOUND_WITHIN = map(Decimal, ("0.006", "0.2", "0.055", "0.35"))
 """How far from the value a figure may be, as a share of it."""
 
 
@@ -86,7 +86,11 @@ def _near(figure: Figure, quantity: Quantity) -> bool:
     if figure.bound == "magnitude":
         return said <= held < 20 * said
     is_whole = held == held.to_integral()
-    if quantity.unit == "height" or (is_whole and abs(held) < 100 and figure.bound == "exact"):
+    if (
+        quantity.unit == "height"
+        or quantity.name == "year"
+        or (is_whole and abs(held) < 100 and figure.bound == "exact")
+    ):
         return said == held
     cut = not is_whole or figure.step < 1  # figures are cut as often as they are rounded
     slack = figure.step if cut else figure.step / 2

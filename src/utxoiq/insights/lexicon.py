@@ -40,6 +40,7 @@ LEVELS: dict[tuple[str, str], Literal["up", "down", "both"]] = {
     ("whale", "large_consolidation"): "up",
     ("predictive", "liquidity_inflow"): "both",
     ("treasury", "accumulation"): "up",
+    ("treasury", "distribution"): "down",
     ("exchange", "large_deposit"): "up",
     ("predictive", "liquidity_outflow"): "both",
 }

@@ -19,13 +19,15 @@ STOP = (
 FILLER = rf"(?:(?!(?:{'|'.join(STOP)})\s)[a-z][a-z-]*\s+)"
 UNITS = {
     "number": r"(?:btc|coin)[\s-]?blocks?\b|(?:of\s+)?coin[\s-]age\b",
-    "BTC": r"btc\b(?!-)|bitcoins?\b(?!\s+(?:blocks?|transactions?|payments?|pools?|miners?|exchanges?|address\w*)\b)|₿",
+    "BTC": r"btc\b(?!-blocks?|-days?)|₿|"
+    r"bitcoins?\b(?!\s+(?:blocks?|transactions?|payments?|pools?|miners?|exchanges?|address\w*)\b)",
     "sat/vB": r"(?:sats?|satoshis?)\s*(?:/|per)\s*(?:vb(?:yte)?s?|virtual\s+bytes?)\b|s/vb\b",
     "sat/kvB": r"(?:sats?|satoshis?)\s*(?:/|per)\s*(?:kvb|kilo-?v(?:irtual\s+)?bytes?)\b",
     "sat": r"sats?\b|satoshis?\b",
     "%": r"%|percent\b|per\s+cent\b|pct\b|(?:percentage\s+)?points?\b|pp\b",
     "times": r"(?:of\s+)?times\b(?!\s+(?:running|in\s+a\s+row|straight))|x\b|×|-?fold\b",
-    "blocks": rf"{FILLER}{{0,2}}?bl(?:oc)?ks?\b|in\s+a\s+row\b|consecutive\b|straight\b|times\s+running\b",
+    "blocks": rf"{FILLER}{{0,2}}?blo?c?ks\b|blk\b|(?:(?<=-)|(?<=one\s)|(?<=single\s))block\b|in\s+a\s+row\b|"
+    r"consecutive\b|block\s+(?:window|lookback|span|period|stretch|range|sums?)\b|straight\b|times\s+running\b",
     "transactions": rf"{FILLER}{{0,2}}?(?:transactions?|txn?s?|transfers?|payments?|deposits?|withdrawals?|spends?)\b",
     "inputs": rf"{FILLER}?(?:inputs?|coins?|pieces?|utxos?)\b",
     "outputs": rf"{FILLER}?(?:outputs?(?!\s+(?:about\s+|some\s+)?\d)|addresses|destinations?)\b",
@@ -43,10 +45,10 @@ UNITS = {
 UNIT = {name: re.compile(rf"[\s-]*(?:{pattern})", re.IGNORECASE) for name, pattern in UNITS.items()}
 """After a number; tried in this order, the longest match counts."""
 DURATIONS = ("seconds", "minutes", "hours", "days", "weeks", "months", "years")
-SCALES = {"k": 3, "thousand": 3, "m": 6, "mn": 6, "million": 6, "bn": 9, "billion": 9}
+SCALES = {"k": 3, "thousand": 3, "m": 6, "mn": 6, "million": 6, "bn": 9, "billion": 9, "tn": 12, "trillion": 12}
 NUMBER = re.compile(
     r"(?<![\w.,])(?P<digits>\d{1,3}(?:[,\u202f\u00a0' ]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e-?\d+)?)"
-    r"(?:\s?(?P<scale>k|thousand|mn|million|bn|billion|m)\b)?(?![\d])",
+    r"(?:\s?(?P<scale>k|thousand|mn|million|bn|billion|tn|trillion|m)\b)?(?![\d])",
     re.IGNORECASE,
 )
 SMALL = (
@@ -76,7 +78,7 @@ FRACTION = re.compile(
 SPELLED = re.compile(
     rf"\b(?:(?P<tens>{'|'.join(TENS)})(?:[\s-](?P<ones>{'|'.join(SMALL[1:10])}))?|(?P<small>{'|'.join(SMALL)}))"
     r"(?:\s+(?P<hundred>hundred)(?:\s+and\s+(?P<rest>[a-z]+(?:-[a-z]+)?))?)?(?P<half>\s+and\s+a\s+half)?"
-    r"(?:\s+(?P<scale>thousand|million|billion))?\b",
+    r"(?:\s+(?P<scale>thousand|million|billion|trillion))?\b",
     re.IGNORECASE,
 )
 MULTIPLE = re.compile(rf"\b(?:{'|'.join(MULTIPLES)})\b", re.IGNORECASE)
@@ -104,9 +106,9 @@ BOUNDS = {
 }
 """Before a number; the last that matches counts."""
 PART_OF = re.compile(
-    rf"\b(?P<part>{'|'.join(SMALL)}|\d+)\s+(?:\w+\s+)?(?P<way>in|of|out\s+of)\s+(?P<every>every\s+)?"
+    rf"(?<![\w.,])(?P<part>{'|'.join(SMALL)}|\d+)\s+(?:\w+\s+)?(?P<way>in|of|out\s+of)\s+(?P<every>every\s+)?"
     rf"(?P<whole>{'|'.join((*SMALL[2:], *TENS))}|\d{{1,3}})\b"
-    r"(?P<counted>\s+(?:blocks|sums|earlier|such|like|similar|comparable|past|previous)\b)?",
+    r"(?P<counted>\s+(?:blocks|hours|days|sums|earlier|such|like|similar|comparable|past|previous)\b)?",
     re.IGNORECASE,
 )
 """A share told as so many of others."""
@@ -189,7 +191,11 @@ def _composed(text: str, match: re.Match[str]) -> Figure | None:
         return _of_one(text, match, part) or _part(text, match, 100 * part)
     part, whole = _whole_number(match["part"]), _whole_number(match["whole"])
     counted, is_in = match["counted"] or "", match["way"].lower() == "in"
-    is_share = match["every"] or (not counted and whole in ROUND_WHOLES) or (is_in and "blocks" not in counted)
+    is_share = (
+        match["every"]
+        or (not counted and whole in ROUND_WHOLES)
+        or (is_in and not counted.strip().endswith(("blocks", "hours", "days")))
+    )
     return _part(text, match, 100 * part / whole) if is_share and 1 <= part < whole else None
 
 
@@ -208,7 +214,7 @@ def _in_many(text: str, match: re.Match[str]) -> Figure | None:
     scale = {"hundred": 2, **SCALES}.get((match["scale"] or "").lower(), 0)
     whole = Decimal((match["whole"] or "1").replace(",", "")).scaleb(scale)
     part, step = _whole_number(match["part"]), _step(match["part"], 0) if match["part"][0].isdigit() else Decimal(1)
-    if whole < 100 or part >= whole:
+    if whole < 100 or set(str(int(whole))) != {"1", "0"} or part >= whole:
         return None
     return _figure(text, match.span(), part / whole, step / whole)._replace(unit="number", bound="about")
 

@@ -28,6 +28,8 @@ SUFFIX = re.compile(
 """What a name may be told without."""
 NAMES = re.compile(rf"({NAME}|{OTHER}|\b[A-Z]\w+)")
 OWN_NAMES = ("entity_name", "pool_name", "ticker", "entity_id", "address", "holder")
+SHORTEST = 3
+"""Letters of a name that may stand for a longer one."""
 SHORTENED = 20
 """Longer addresses are told by how they begin and end."""
 NOBODY = "unknown"
@@ -74,9 +76,9 @@ def _blank_but_names(match: re.Match[str]) -> str:
 
 def _short(name: str) -> Iterator[str]:
     """A name without its generic part; none where a plain word would be left."""
-    for generic in (GENERIC, SUFFIX):
-        short = generic.sub("", name)
-        if short and short.lower() not in neutral():
+    first = "" if "Government" in name else name.split(maxsplit=1)[0].strip(",")
+    for short in (GENERIC.sub("", name), SUFFIX.sub("", name), first):
+        if len(short) >= SHORTEST and short.lower() not in neutral():
             yield short
 
 

@@ -84,10 +84,13 @@ def _composed(signal: Signal) -> Iterator[Quantity]:
     told = signal.metadata
     if told.get("seen_at") is not None:
         yield Quantity("seen_before", "seconds", Decimal(abs(signal.created_at - told["seen_at"])))
+    yield from (Quantity("year", "number", Decimal(moment.year)) for moment in times_of(signal)[:1])
     for born in born_days(signal)[:1]:
         yield Quantity("born_year", "number", Decimal(born.year))
     if told.get("streak") and signal.block_height is not None:
         yield Quantity("first_height", "height", Decimal(signal.block_height - told["streak"] + 1))
+    if told.get("larger_before") is not None:
+        yield Quantity("larger_before", "transactions", Decimal(told["larger_before"]))
     if told.get("streak"):
         yield Quantity("streak_rest", "blocks", Decimal(told["streak"] - 1))
     if signal.kind == "fee_overpaid":
@@ -183,7 +186,14 @@ def _in_time(name: str, blocks: Decimal) -> Iterator[Quantity]:
 def _shares(name: str, share: Decimal) -> Iterator[Quantity]:
     yield Quantity(name, "%", 100 * share)
     yield Quantity(name, "number", share)
-    if name in ("attributed_share", "unknown_share", "block_attributed_share", "share", "share_of_fees"):
+    if name in (
+        "attributed_share",
+        "unknown_share",
+        "block_attributed_share",
+        "share",
+        "share_of_fees",
+        "weight_share",
+    ):
         yield Quantity(f"{name}_rest", "%", 100 * (1 - share))
     if name == "p_value" and share > 0:
         yield Quantity(name, "in", 1 / share)

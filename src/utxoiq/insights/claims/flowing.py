@@ -54,6 +54,8 @@ def flows(reading: Reading) -> list[str]:
     against = {"in": ("outward",), "out": ("inward",), "within": ("inward", "outward")}[flow]
     for name in against:
         wrong += pattern(name).findall(told) + forms_of(told, name)
+    if flow in ("in", "out"):
+        told = pattern(f"other_in_place_{flow}").sub(" ", told)
     if OTHER in pattern("other_labelled").sub(" ", told) and NAME not in told:
         wrong.append("its counterparty told in its place")
     return reasons("a flow the signal doesn't show", wrong)
