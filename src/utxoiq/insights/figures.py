@@ -22,9 +22,12 @@ SHARED = {"BTC", "sat", "sat/vB", "sat/kvB"}
 BARE = {"count", "number", "coins", "times", "height"}
 """Units of figures that may stand without one."""
 PAIRED = re.compile(r"\s*(?:to|and|or|up to|versus|against|–|-)\s+(?:\w+\s+){0,2}", re.IGNORECASE)
+PER_VBYTE = re.compile(r"\bper (?:virtual )?v?byte\b", re.IGNORECASE)
 DAYS = re.compile(r"\bdays?\b", re.IGNORECASE)
 LOW_HEIGHT = 10_000
 """Heights above it are told from counts by their size."""
+ROUND_WITHIN, PART_WITHIN = Decimal("0.03"), Decimal("0.13")
+"""The same of a multiple told in round numbers, and of what is told as about a part or a round number."""
 EXACT_WITHIN, WHOLE_WITHIN, ABOUT_WITHIN, BOUND_WITHIN = map(Decimal, ("0.006", "0.2", "0.055", "0.35"))
 """How far from the value a figure may be, as a share of it."""
 
@@ -46,6 +49,8 @@ def trace(text: str, signal: Signal, *, of_confidence: bool = False) -> tuple[li
         known = [one for one in known if not one.name.endswith(("_ratio", "_difference"))]
     figures = _percentages(rest, sorted(figures_in(rest), key=lambda one: one.start))
     shared = {one.unit for one in figures if one.unit in SHARED} | ({"days"} if DAYS.search(text) else set())
+    if PER_VBYTE.search(text):
+        shared.add("sat/vB")
     if signal.kind == "halving":
         shared |= {"BTC", "sat"}
     for figure in figures:
@@ -68,11 +73,13 @@ def _percentages(text: str, figures: list[Figure]) -> list[Figure]:
 def fits(figure: Figure, quantity: Quantity, shared: Container[str] = ()) -> bool:
     """Whether a number may stand for a value: its unit, or one of those the text has where it is told without, and
     rounded or cut as it is written."""
-    if figure.unit is None:
+    if figure.value == 0:
+        same_unit = True
+    elif figure.unit is None:
         same_unit = quantity.unit in BARE | COUNTED or quantity.unit in shared
     elif quantity.unit == "height" and figure.unit in COUNTED | {"number"} and figure.value > LOW_HEIGHT:
         same_unit = True
-    elif figure.unit == "sat" and quantity.unit == "sat/kvB":
+    elif figure.unit == "sat" and quantity.unit in ("sat/vB", "sat/kvB"):
         same_unit = quantity.unit in shared
     elif quantity.unit in ("count", "coins"):
         same_unit = figure.unit in COUNTED | {"times"}
@@ -92,13 +99,20 @@ def _near(figure: Figure, quantity: Quantity) -> bool:
         or (is_whole and abs(held) < 100 and figure.bound == "exact")
     ):
         return said == held
-    cut = not is_whole or figure.step < 1  # figures are cut as often as they are rounded
-    slack = figure.step if cut else figure.step / 2
+    apart, share = abs(said - held), abs(held)
+    written = figure.step if "." in figure.text else Decimal(0)  # the digits after a point are meant
+    tight = max(written, share * EXACT_WITHIN)
     if figure.bound == "about":
-        return abs(said - held) <= max(slack, abs(held) * ABOUT_WITHIN)
+        return apart <= max(min(figure.step, share * PART_WITHIN), share * ABOUT_WITHIN)
     if figure.bound in ("floor", "ceiling"):
         over = said - held if figure.bound == "floor" else held - said
-        return -max(slack, abs(held) * BOUND_WITHIN) <= over <= slack
-    written = figure.step if "." in figure.text else Decimal(0)  # the digits after a point are meant
-    rounded = min(Decimal("0.5"), abs(held) * WHOLE_WITHIN)
-    return abs(said - held) <= min(slack, max(written, abs(held) * EXACT_WITHIN, rounded))
+        return (
+            -(said if quantity.name == "p_value" and said < 1 else share * BOUND_WITHIN)
+            <= over
+            <= min(figure.step, tight)
+        )
+    if figure.unit == "times" and figure.step > 1:
+        return apart <= min(figure.step, share * ROUND_WITHIN)
+    cut = not is_whole or figure.step < 1  # figures are cut as often as they are rounded
+    slack = figure.step if cut else figure.step / 2
+    return apart <= min(slack, max(tight, min(Decimal("0.5"), share * WHOLE_WITHIN)))

@@ -26,8 +26,8 @@ UNITS = {
     "sat": r"sats?\b|satoshis?\b",
     "%": r"%|percent\b|per\s+cent\b|pct\b|(?:percentage\s+)?points?\b|pp\b",
     "times": r"(?:of\s+)?times\b(?!\s+(?:running|in\s+a\s+row|straight))|x\b|×|-?fold\b",
-    "blocks": rf"{FILLER}{{0,2}}?blo?c?ks\b|blk\b|(?:(?<=-)|(?<=one\s)|(?<=single\s))block\b|in\s+a\s+row\b|"
-    r"consecutive\b|block\s+(?:window|lookback|span|period|stretch|range|sums?)\b|straight\b|times\s+running\b",
+    "blocks": rf"{FILLER}{{0,2}}?(?:blo?c?ks|heights)\b|blk\b|(?:(?<=-)|(?<=one\s)|(?<=single\s))block\b|"
+    r"in\s+a\s+row\b|consecutive\b|block\s+(?:window|lookback|span|period|stretch|range|sums?)\b|straight\b|times\s+running\b",
     "transactions": rf"{FILLER}{{0,2}}?(?:transactions?|txn?s?|transfers?|payments?|deposits?|withdrawals?|spends?)\b",
     "inputs": rf"{FILLER}?(?:inputs?|coins?|pieces?|utxos?)\b",
     "outputs": rf"{FILLER}?(?:outputs?(?!\s+(?:about\s+|some\s+)?\d)|addresses|destinations?)\b",
@@ -42,7 +42,7 @@ UNITS = {
     "months": r"months?\b",
     "years": r"years?\b",
 }
-UNIT = {name: re.compile(rf"[\s-]*(?:{pattern})", re.IGNORECASE) for name, pattern in UNITS.items()}
+UNIT = {name: re.compile(rf"[\s+-]*(?:{pattern})", re.IGNORECASE) for name, pattern in UNITS.items()}
 """After a number; tried in this order, the longest match counts."""
 DURATIONS = ("seconds", "minutes", "hours", "days", "weeks", "months", "years")
 SCALES = {"k": 3, "thousand": 3, "m": 6, "mn": 6, "million": 6, "bn": 9, "billion": 9, "tn": 12, "trillion": 12}
@@ -107,7 +107,7 @@ BOUNDS = {
 """Before a number; the last that matches counts."""
 PART_OF = re.compile(
     rf"(?<![\w.,])(?P<part>{'|'.join(SMALL)}|\d+)\s+(?:\w+\s+)?(?P<way>in|of|out\s+of)\s+(?P<every>every\s+)?"
-    rf"(?P<whole>{'|'.join((*SMALL[2:], *TENS))}|\d{{1,3}})\b"
+    rf"(?P<whole>{'|'.join((*SMALL[2:], *TENS))}|\d{{1,3}})\b(?![,.]\d)"
     r"(?P<counted>\s+(?:blocks|hours|days|sums|earlier|such|like|similar|comparable|past|previous)\b)?",
     re.IGNORECASE,
 )
@@ -214,7 +214,7 @@ def _in_many(text: str, match: re.Match[str]) -> Figure | None:
     scale = {"hundred": 2, **SCALES}.get((match["scale"] or "").lower(), 0)
     whole = Decimal((match["whole"] or "1").replace(",", "")).scaleb(scale)
     part, step = _whole_number(match["part"]), _step(match["part"], 0) if match["part"][0].isdigit() else Decimal(1)
-    if whole < 100 or set(str(int(whole))) != {"1", "0"} or part >= whole:
+    if whole < 100 or set(str(int(whole))) != {"1", "0"} or not 1 != part < whole:
         return None
     return _figure(text, match.span(), part / whole, step / whole)._replace(unit="number", bound="about")
 
@@ -250,6 +250,8 @@ def _bound(text: str, start: int, end: int) -> str:
     told = [bound for bound, pattern in BOUNDS.items() if pattern.search(text[:start])]
     if told:
         return told[-1]
+    if text[end : end + 1] == "+":
+        return "floor"
     behind = re.match(r"[^.;]{0,12}?\b(?:or\s+(so|thereabouts)|(?:or|and)\s+(more|upwards?|above|over))\b", text[end:])
     if not behind:
         return "exact"
@@ -284,7 +286,9 @@ def _spelled(text: str, match: re.Match[str]) -> Figure | None:
     value += Decimal("0.5") if match["half"] else 0
     scale = SCALES[match["scale"].lower()] if match["scale"] else 0
     figure = _figure(text, match.span(), value.scaleb(scale), Decimal("0.5" if match["half"] else 1).scaleb(scale))
-    is_pronoun = (not scale and value == 1) or (value == 2 and figure.unit is None)  # "one of", "the two"
+    is_pronoun = (not scale and value == 1 and figure.unit not in DURATIONS) or (
+        value == 2 and figure.unit is None
+    )  # "one of", "the two"
     return None if is_pronoun else figure
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXPLANATION = "confidence_explanation"
 """The part that tells how sure a signal is; the others tell what happened."""
 PLAIN = re.compile(r"[A-Za-z0-9 ,.:;!?'’‘“”\"()\[\]%/=~≈±×₿–—‑+<>&#→\u00a0\u202f-]")
-PER_KVB = re.compile(r"(?:(?<=per )|(?<=/))1,?000 v(?:irtual )?b(?:ytes?)?\b", re.IGNORECASE)
+PER_KVB = re.compile(r"(?:(?<=per )|(?<=/))(?:1,?000|(?:a )?thousand) v(?:irtual )?b(?:ytes?)?\b", re.IGNORECASE)
 TO_AND_FRO = re.compile(rf"\b({NAME}|{OTHER})-to-({NAME}|{OTHER})\b")
 GENERIC = re.compile(r"^(?:sim|pool|exchange|government of|the|\s)+\b\s*", re.IGNORECASE)
 SUFFIX = re.compile(
@@ -55,7 +55,7 @@ def read(text: str, signal: Signal, *, about_signal: bool) -> tuple[Reading, lis
     allowed = allowed_of(signal)
     masked = mask(text, signal)
     traced, wrong, rest = trace(masked, signal, of_confidence=not about_signal)
-    for harmless in ("left_open", "harmless"):
+    for harmless in ("left_open", "harmless", *(() if about_signal else ("harmless_of_confidence",))):
         rest = pattern(harmless).sub(_blank_but_names, rest)
     if allowed.flow == "within":
         rest = pattern("no_sale").sub(blank, rest)

@@ -55,9 +55,9 @@ PAIRS = (
     ("amount", "most_amount"), ("coin_blocks", "usual_coin_blocks"), ("share", "share_before"),
     ("predicted_value", "current_value"), ("transactions", "most_before"), ("feerate_kvb", "relayfee_kvb"),
     ("minfee_kvb", "relayfee_kvb"), ("subsidy_before", "subsidy"), ("unclaimed", "entitled"), ("claimed", "entitled"),
-    ("balance", "balance_before"), ("balance", "limit"), ("held", "held_before"), ("amount", "held_before"),
-    ("amount", "balance_before"), ("amount", "labelled_balance"), ("larger_before", "window_blocks"),
-    ("empty_before", "window_blocks"),
+    ("balance", "balance_before"), ("balance", "limit"), ("balance_before", "limit"), ("held", "held_before"),
+    ("amount", "held_before"), ("amount", "balance_before"), ("amount", "labelled_balance"),
+    ("larger_before", "window_blocks"), ("empty_before", "window_blocks"),
 )  # fmt: skip
 """Values that a text may set in relation to each other."""
 REST = (("recent_blocks", "blocks"), ("amount", "largest"))
@@ -89,6 +89,7 @@ def _composed(signal: Signal) -> Iterator[Quantity]:
         yield Quantity("born_year", "number", Decimal(born.year))
     if told.get("streak") and signal.block_height is not None:
         yield Quantity("first_height", "height", Decimal(signal.block_height - told["streak"] + 1))
+    yield Quantity("confidence_rest", "%", 100 * (1 - Decimal(repr(signal.confidence))))
     if told.get("larger_before") is not None:
         yield Quantity("larger_before", "transactions", Decimal(told["larger_before"]))
     if told.get("streak"):
@@ -202,7 +203,7 @@ def _shares(name: str, share: Decimal) -> Iterator[Quantity]:
 def _relations(found: list[Quantity]) -> Iterator[Quantity]:
     by_name = {(one.name, one.unit): one.value for one in found}
     for first, second in (*PAIRS, *REST):
-        for unit in ("sat/vB", "BTC", "blocks", "transactions", "%", "number"):
+        for unit in ("sat/vB", "sat/kvB", "BTC", "sat", "blocks", "transactions", "%", "number"):
             a, b = by_name.get((first, unit)), by_name.get((second, unit))
             if a is not None and b is not None:
                 yield Quantity(f"{first}_difference", unit, abs(a - b))

@@ -27,8 +27,8 @@ def certainty(reading: Reading) -> list[str]:
     told = reading.signal.metadata
     rest = pattern("nearly_all").sub(" ", rest)
     names = ["overstated", "ever", *(() if reading.signal.kind == "halving" else ("first",))]
-    names += ["whole_amount"] if allowed.at_least else []
-    names += ["emptied"] if told.get("balance") else []
+    names += ["whole_amount"] if allowed.at_least and reading.about_signal else []
+    names += ["emptied"] if told.get("balance", told.get("known_holdings")) else []
     names += [] if allowed.extreme or not reading.about_signal or pattern("on_record").search(rest) else ["record"]
     names += [] if reading.signal.signal_type == "treasury" or HELD & {*told} else ["balance"]
     found = [one for name in names for one in pattern(name).findall(rest)]

@@ -29,9 +29,10 @@ def _without_bounds(reading: Reading) -> str:
     """The text without the words that make a measured figure a bound: they compare it with nothing."""
     rest = reading.rest
     for figure, values in reading.traced:
-        measured = [one for one in values if not one.is_usual and (figure.unit == "%" or "_ratio" not in one.name)]
+        own = [one for one in values if not one.name.startswith("limit")]
+        measured = [one for one in own if not one.is_usual and (figure.unit == "%" or "_ratio" not in one.name)]
         before = bound_before(reading.text, figure.start) if figure.unit != "times" else None
-        if before and not measured and not (values and pattern("told_usual").search(reading.text[: before[0]])):
+        if before and not measured and not (values and pattern("of_before").search(reading.text[: before[0]])):
             continue
         if before and not pattern("compares").search(reading.text[: before[0]]):
             rest = rest[: before[0]] + " " * (before[1] - before[0]) + rest[before[1] :]
@@ -78,6 +79,8 @@ def sides(reading: Reading) -> list[str]:
 def givers_and_takers(reading: Reading) -> list[str]:
     """Who is told to have given gave, and who is told to have taken took."""
     if reading.allowed.flow not in ("in", "out"):
+        return []
+    if reading.signal.kind.startswith("balance"):
         return []
     wrong = {"in": ("name_sent", "other_received"), "out": ("name_received", "other_sent")}[reading.allowed.flow]
     swapped = any(pattern(name).search(reading.rest) for name in wrong)

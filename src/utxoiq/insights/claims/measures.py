@@ -111,7 +111,14 @@ def windows(reading: Reading) -> list[str]:
 
 def roles(reading: Reading) -> list[str]:
     """What is called a fee is one, and so is what is called change."""
-    wrong = []
+    wrong = [
+        one.figure.text
+        for one in reading.traced
+        if one.values
+        and pattern("of_holdings").search(reading.text[one.figure.end :])
+        and "holdings_change" in reading.signal.metadata
+        and not any(value.name.startswith(("holdings", "inferred", "known")) for value in one.values)
+    ]
     for one in reading.traced:
         called = [
             name for name in ("fee", "change") if pattern(f"called_{name}").search(reading.text[: one.figure.start])
