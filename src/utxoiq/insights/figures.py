@@ -23,6 +23,7 @@ BARE = {"count", "number", "coins", "times", "height"}
 """Units of figures that may stand without one."""
 PAIRED = re.compile(r"\s*(?:to|and|or|up to|versus|against|–|-)\s+(?:\w+\s+){0,2}", re.IGNORECASE)
 PER_VBYTE = re.compile(r"\bper (?:virtual )?v?byte\b", re.IGNORECASE)
+OF_RATES = re.compile(r"\b(?:fee ?rates?|median)\b", re.IGNORECASE)
 DAYS = re.compile(r"\bdays?\b", re.IGNORECASE)
 LOW_HEIGHT = 10_000
 """Heights above it are told from counts by their size."""
@@ -55,7 +56,11 @@ def trace(text: str, signal: Signal, *, of_confidence: bool = False) -> tuple[li
         shared |= {"BTC", "sat"}
     for figure in figures:
         rest = rest[: figure.start] + " " * (figure.end - figure.start) + rest[figure.end :]
-    traced = [Traced(figure, [one for one in known if fits(figure, one, shared)]) for figure in figures]
+    if signal.signal_type in ("mempool", "predictive") and OF_RATES.search(text):
+        shared.add("sat/vB")
+    cases = [one for one in known if one.name == "cases"] if of_confidence else known
+    held = {one: cases if one.bound == "magnitude" else known for one in figures}
+    traced = [Traced(figure, [one for one in held[figure] if fits(figure, one, shared)]) for figure in figures]
     return traced, wrong + wrong_odds, rest
 
 
@@ -103,7 +108,8 @@ def _near(figure: Figure, quantity: Quantity) -> bool:
     written = figure.step if "." in figure.text else Decimal(0)  # the digits after a point are meant
     tight = max(written, share * EXACT_WITHIN)
     if figure.bound == "about":
-        return apart <= max(min(figure.step, share * PART_WITHIN), share * ABOUT_WITHIN)
+        whole = Decimal("0.5") if figure.step == 1 else Decimal(0)
+        return apart <= max(min(figure.step, share * PART_WITHIN), share * ABOUT_WITHIN, min(whole, share / 2))
     if figure.bound in ("floor", "ceiling"):
         over = said - held if figure.bound == "floor" else held - said
         return (

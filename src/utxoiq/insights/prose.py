@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from utxoiq.insights.claims import OF_ANY, OF_CONFIDENCE, OF_SIGNAL
 from utxoiq.insights.claims.reading import Reading
 from utxoiq.insights.figures import trace
-from utxoiq.insights.lexicon import NAME, OTHER, allowed_of, neutral, pattern
+from utxoiq.insights.lexicon import NAME, OTHER, allowed_of, neutral, pattern, pattern_of_kind
 from utxoiq.insights.moments import blank
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def read(text: str, signal: Signal, *, about_signal: bool) -> tuple[Reading, lis
     traced, wrong, rest = trace(masked, signal, of_confidence=not about_signal)
     for harmless in ("left_open", "harmless", *(() if about_signal else ("harmless_of_confidence",))):
         rest = pattern(harmless).sub(_blank_but_names, rest)
+    if of_kind := pattern_of_kind("harmless_of_kind", signal.signal_type, signal.kind):
+        rest = of_kind.sub(blank, rest)
     if allowed.flow == "within":
         rest = pattern("no_sale").sub(blank, rest)
     if signal.kind == "purging":
@@ -77,7 +79,8 @@ def _blank_but_names(match: re.Match[str]) -> str:
 def _short(name: str) -> Iterator[str]:
     """A name without its generic part; none where a plain word would be left."""
     first = "" if "Government" in name else name.split(maxsplit=1)[0].strip(",")
-    for short in (GENERIC.sub("", name), SUFFIX.sub("", name), first):
+    symbols = (word for word in name.split() if word.isupper())
+    for short in (GENERIC.sub("", name), SUFFIX.sub("", name), first, *symbols):
         if len(short) >= SHORTEST and short.lower() not in neutral():
             yield short
 

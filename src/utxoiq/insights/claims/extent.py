@@ -116,6 +116,8 @@ def calibration(reading: Reading) -> list[str]:
     found = [one for one in found if not (basis.get("calibrated") and one.lower() == "calibrated")]
     if basis.get("basis") != RESOLVED:
         found += [one for clause in claimed for one in pattern("real_chain").findall(clause)]
+    if basis.get("calibrated"):
+        found += pattern("uncalibrated").findall(reading.rest)
     return reasons("a proof the confidence doesn't have", found)
 
 

@@ -47,7 +47,7 @@ def flows(reading: Reading) -> list[str]:
     told = pattern("most_of_it").sub(" ", rest)
     wrong: list[str] = []
     if flow == "within":
-        told = pattern("denial").sub(" ", told)
+        told = pattern("denial_whole").sub(" ", told)
     else:
         net, opposite_net = ("net_in", "net_out") if flow == "in" else ("net_out", "net_in")
         told = pattern(net).sub(" ", told)
