@@ -17,8 +17,8 @@ from utxoiq.units import COIN
 LOOSE: dict[str, dict[str, Any]] = {
     "mempool": {"minimum_history": 2, "spike_ratio": 1.5, "spike_rank": 0, "quiet_blocks": 1, "count_ratio": 1},
     "miner": {"minimum_history": 2, "recent_blocks": 3, "share_p": 1.1, "share_change": 0.1, "quiet_blocks": 1,
-              "streak_p": 0.9, "concentration_p": 0.9, "concentration_share": 0.3, "distribution_btc": 1,
-              "full_share": 0.1, "empty_share": 0.5},
+              "shift_quiet_blocks": 1, "streak_p": 0.9, "concentration_p": 0.9, "concentration_share": 0.3,
+              "distribution_btc": 1, "full_share": 0.1, "empty_share": 0.5},
     "exchange": {"large_btc": 5, "net_btc": 1, "net_p": 1, "flow_blocks": 2, "minimum_sums": 1, "quiet_blocks": 1},
     "treasury": {"moved_btc": 1},
     "whale": {"minimum_history": 2, "transfer_btc": 1, "dormant_btc": 1, "dormant_blocks": 10, "age_p": 0.9,

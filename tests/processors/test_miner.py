@@ -180,15 +180,15 @@ async def test_a_share_that_falls_is_told_too() -> None:
 async def test_a_share_shift_needs_a_past_before_the_recent_blocks() -> None:
     """144 recent blocks and 144 before those: a chain of fewer than 288 blocks says nothing."""
     shifted = tuple(at(i, pool="ember" if i >= 143 else POOLS[i % 4]) for i in range(288))
-    assert await kinds(shifted[:286], shifted[286], quiet_blocks=0) == []
-    assert "pool_share_shift" in await kinds(shifted[:287], shifted[287], quiet_blocks=0)
+    assert await kinds(shifted[:286], shifted[286], shift_quiet_blocks=0) == []
+    assert "pool_share_shift" in await kinds(shifted[:287], shifted[287], shift_quiet_blocks=0)
 
 
 async def test_blocks_of_nobody_are_no_pool() -> None:
     """Unknown finders are counted as blocks, and never told as a pool of their own."""
     nobody = [at(i, pool=None, pool_name=None, pool_by=None) for i in range(144)]
     window = (*past(1008 - 144), *nobody[1:])
-    assert {s.subject for s in await signals(window, nobody[0], quiet_blocks=0)} == set(POOLS)
+    assert {s.subject for s in await signals(window, nobody[0], shift_quiet_blocks=0)} == set(POOLS)
 
 
 async def test_equal_shares_seldom_look_shifted() -> None:
@@ -201,7 +201,7 @@ async def test_equal_shares_seldom_look_shifted() -> None:
     alarms = 0
     for _ in range(200):
         *window, now = rng.choices(facts, k=1009)
-        found = await kinds(tuple(window), now, share_p=0.05, share_change=0, quiet_blocks=0)
+        found = await kinds(tuple(window), now, share_p=0.05, share_change=0, shift_quiet_blocks=0)
         alarms += bool(found)
     assert alarms == 5
 
@@ -212,7 +212,7 @@ async def test_every_pool_tested_counts() -> None:
     for others in (1, 9):
         chain = [at(i, pool="ember" if i % 10 == 0 else f"pool-{i % others}") for i in range(864)]
         chain += [at(i, pool="ember" if i % 4 == 0 else f"pool-{i % others}") for i in range(864, 1008)]
-        found = await signals(tuple(chain[:-1]), chain[-1], quiet_blocks=0)
+        found = await signals(tuple(chain[:-1]), chain[-1], shift_quiet_blocks=0)
         (signal,) = [s for s in found if s.subject == "ember"]
         assert signal.metadata["pools_tested"] == others + 1
         p_values.append(signal.metadata["p_value"])
@@ -222,7 +222,7 @@ async def test_every_pool_tested_counts() -> None:
 async def test_a_shift_is_never_certain() -> None:
     """A test by chance leaves a chance, however small: its confidence stays below 1."""
     chain = [at(i, pool="ember" if i >= 864 else "aster", pool_name="Any") for i in range(1008)]
-    found = await signals(tuple(chain[:-1]), chain[-1], quiet_blocks=0)
+    found = await signals(tuple(chain[:-1]), chain[-1], shift_quiet_blocks=0)
     assert found
     assert all(signal.confidence < 1 for signal in found), [(s.metadata["p_value"], s.confidence) for s in found]
 

@@ -34,7 +34,7 @@ class MinerProcessor(SignalProcessor):
     what pools pass on."""
 
     signal_type: ClassVar[SignalType] = "miner"
-    model_version = "miner-3"
+    model_version = "miner-4"
     reads = ("txs", "pool", "pool_name", "pool_by", "subsidy", "coinbase_unclaimed", "coinbase_value", "weight")
     reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
@@ -63,6 +63,7 @@ class MinerProcessor(SignalProcessor):
         "share_p": 0.001,
         "share_change": 0.05,
         "quiet_blocks": 72,
+        "shift_quiet_blocks": 288,
         "empty_share": 0.03,
         "unclaimed_sat": 1,
         "full_share": 0.9,
@@ -216,15 +217,19 @@ class MinerProcessor(SignalProcessor):
         return signals
 
     def _share_shift(self, context: ProcessingContext) -> list[Signal]:
-        """Pools whose share has shifted; told when it begins: one that had shifted already at some point of the last
-        `quiet_blocks` is not told again."""
+        """Pools whose share has shifted; told when it begins: one that had shifted the same way already at some point
+        of the last `shift_quiet_blocks` is not told again."""
         pools = self._pools(context)
         found = shifts(pools, self.thresholds)
         back = 0
-        while found and back < int(self.thresholds["quiet_blocks"]):
+        while found and back < int(self.thresholds["shift_quiet_blocks"]):
             back += 1
             known = shifts(pools[:-back], self.thresholds)
-            found = {pool: shift for pool, shift in found.items() if pool not in known}
+            found = {
+                pool: shift
+                for pool, shift in found.items()
+                if pool not in known or known[pool]["direction"] != shift["direction"]
+            }
         signals: list[Signal] = []
         for pool, shift in found.items():
             test = "Fisher's exact test over all pools"
