@@ -23,7 +23,7 @@ UNITS = {
     r"bitcoins?\b(?!\s+(?:blocks?|transactions?|payments?|pools?|miners?|exchanges?|address\w*)\b)",
     "sat/vB": r"(?:sats?|satoshis?)\s*(?:/|per)\s*(?:vb(?:yte)?s?|virtual\s+bytes?)\b|s/vb\b",
     "sat/kvB": r"(?:sats?|satoshis?)\s*(?:/|per)\s*(?:kvb|kilo-?v(?:irtual\s+)?bytes?)\b",
-    "sat": r"sats?\b|satoshis?\b",
+    "sat": r"(?:(?:more|fewer|less)\s+)?(?:sats?|satoshis?)\b",
     "%": r"%|percent\b|per\s+cent\b|pct\b|(?:percentage\s+)?points?\b|pp\b",
     "times": r"(?:of\s+)?times\b(?!\s+(?:running|in\s+a\s+row|straight))|x\b|×|-?fold\b",
     "blocks": rf"{FILLER}{{0,2}}?(?:blo?c?ks|heights)\b|blk\b|(?:(?<=-)|(?<=one\s)|(?<=single\s))block\b|"

@@ -28,6 +28,7 @@ SUFFIX = re.compile(
 """What a name may be told without."""
 NAMES = re.compile(rf"({NAME}|{OTHER}|\b[A-Z]\w+)")
 OWN_NAMES = ("entity_name", "pool_name", "ticker", "entity_id", "address", "holder")
+DEMONYMS = {"El Salvador": "Salvadoran", "Bhutan": "Bhutanese", "German": "German", "Ukrain": "Ukrainian"}
 SHORTEST = 3
 """Letters of a name that may stand for a longer one."""
 SHORTENED = 20
@@ -107,6 +108,7 @@ def mask(text: str, signal: Signal) -> str:
     if told.get("counterparty") not in (None, "", NOBODY):
         marks.setdefault(str(told["counterparty"]), OTHER)
     marks |= {short: mark for name, mark in marks.items() for short in _short(name)}
+    marks |= {who: mark for name, mark in marks.items() for place, who in DEMONYMS.items() if place in name}
     marks |= {name.replace("United States", us): mark for name, mark in marks.items() for us in ("US", "U.S.")}
     if len(address := str(told.get("address"))) > SHORTENED:
         text = re.sub(rf"\b{address[:4]}(\w*)(?:(?:…|\.{{3}})(\w*))?", lambda match: _shortened(match, address), text)

@@ -28,7 +28,7 @@ def certainty(reading: Reading) -> list[str]:
     rest = pattern("nearly_all").sub(" ", rest)
     names = ["overstated", "ever", *(() if reading.signal.kind == "halving" else ("first",))]
     names += ["whole_amount"] if allowed.at_least and reading.about_signal else []
-    names += ["emptied"] if told.get("balance", told.get("known_holdings")) else []
+    names += ["emptied"] if told.get("balance", "amount" in told) else []
     names += [] if allowed.extreme or not reading.about_signal or pattern("on_record").search(rest) else ["record"]
     names += [] if reading.signal.signal_type == "treasury" or HELD & {*told} else ["balance"]
     found = [one for name in names for one in pattern(name).findall(rest)]
@@ -116,8 +116,7 @@ def calibration(reading: Reading) -> list[str]:
     found = [one for one in found if not (basis.get("calibrated") and one.lower() == "calibrated")]
     if basis.get("basis") != RESOLVED:
         found += [one for clause in claimed for one in pattern("real_chain").findall(clause)]
-    if basis.get("calibrated"):
-        found += pattern("uncalibrated").findall(reading.rest)
+    found += pattern("uncalibrated" if basis.get("calibrated") else "not_uncalibrated").findall(reading.rest)
     return reasons("a proof the confidence doesn't have", found)
 
 

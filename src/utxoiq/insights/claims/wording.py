@@ -30,7 +30,8 @@ DAYS_AND_MONTHS = frozenset(
     "september october november december".split()
 )
 PROPER = frozenset(
-    "bitcoin utc btc core bitcoins p fisher txid tx vb kvb sat sats id ids api i ok btc-blocks coin-blocks".split()
+    "bitcoin utc btc core bitcoins p fisher txid tx vb kvb sat sats id ids api i ok btc-blocks btc-plus "
+    "coin-blocks".split()
 )
 """Words that may have capitals, or are no words."""
 MARKS = frozenset({NAME.lower(), OTHER.lower()})
