@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 from insights.test_checker import signals
+from utxoiq.insights.derived import Quantity
 from utxoiq.insights.figures import fits, trace
 from utxoiq.insights.numbers import Figure, figures_in
-from utxoiq.insights.quantities import Quantity
 
 
 def only(text: str) -> Figure:

@@ -7,9 +7,10 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from utxoiq.insights.derived import Quantity
 from utxoiq.insights.moments import PER_DAY, blank, moments, odds
 from utxoiq.insights.numbers import Figure, figures_in
-from utxoiq.insights.quantities import Quantity, quantities_of
+from utxoiq.insights.quantities import quantities_of
 
 if TYPE_CHECKING:
     from collections.abc import Container

@@ -10,8 +10,8 @@ from utxoiq.insights.claims.reading import CLAUSE_END, Reading, reasons, sentenc
 from utxoiq.insights.lexicon import pattern
 
 if TYPE_CHECKING:
+    from utxoiq.insights.derived import Quantity
     from utxoiq.insights.figures import Traced
-    from utxoiq.insights.quantities import Quantity
 
 
 HEIGHT = re.compile(r"\bblock\s{2,}")

@@ -1,0 +1,101 @@
+"""What follows from a signal's values without being one of them: rests, sums, and values told in relation to others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from utxoiq.units import COIN
+
+if TYPE_CHECKING:
+    from utxoiq.models import Signal
+
+
+class Quantity(NamedTuple):
+    """A value of a signal in one unit. `name` is its slot; derived ones are called after what they are derived from."""
+
+    name: str
+    unit: str
+    value: Decimal
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is what the measured value is compared with."""
+        return self.name.startswith(USUAL) or self.name.endswith("_before")
+
+
+USUAL = ("usual", "most_", "historical", "share_before", "blocks_before", "current_value")
+AMOUNTS = (("BTC", Decimal(COIN)), ("sat", Decimal(1)))
+"""The units of amounts, each with how many sat it has."""
+PAIRS = (
+    ("feerate_kvb", "usual_feerate_kvb"), ("backlog_blocks", "usual_backlog_blocks"),
+    ("transactions", "usual_transactions"), ("weight_share", "usual_weight_share"), ("amount", "usual_amount"),
+    ("amount", "most_amount"), ("coin_blocks", "usual_coin_blocks"), ("share", "share_before"),
+    ("predicted_value", "current_value"), ("transactions", "most_before"), ("feerate_kvb", "relayfee_kvb"),
+    ("minfee_kvb", "relayfee_kvb"), ("subsidy_before", "subsidy"), ("unclaimed", "entitled"), ("claimed", "entitled"),
+    ("balance", "balance_before"), ("balance", "limit"), ("balance_before", "limit"), ("held", "held_before"),
+    ("amount", "held_before"), ("amount", "balance_before"), ("amount", "labelled_balance"),
+    ("larger_before", "window_blocks"), ("empty_before", "window_blocks"),
+)  # fmt: skip
+"""Values that a text may set in relation to each other."""
+REST = (("recent_blocks", "blocks"), ("amount", "largest"))
+"""Values of which a text may tell what the second leaves of the first."""
+RELATED = ("sat/vB", "sat/kvB", "BTC", "sat", "blocks", "transactions", "%", "number")
+"""Units in which values are related."""
+
+
+def derived(signal: Signal) -> Iterator[Quantity]:
+    """By the values it holds; what is no number is passed over."""
+    told = {name: value for name, value in signal.metadata.items() if _is_number(value)}
+    yield Quantity("confidence_rest", "%", 100 * (1 - Decimal(repr(signal.confidence))))
+    yield from _counts(signal.kind, told, signal.block_height)
+    limit = signal.inputs.get("settings", {}).get("concentration_share")
+    if signal.kind == "hashrate_concentration" and _is_number(limit):
+        yield Quantity("limit_share", "%", 100 * Decimal(repr(limit)))
+    for name, sat in _sums(told):
+        yield from (Quantity(name, unit, sat / by) for unit, by in AMOUNTS)
+
+
+def _counts(kind: str, told: Mapping[str, Any], height: int | None) -> Iterator[Quantity]:
+    if "larger_before" in told:
+        yield Quantity("larger_before", "transactions", Decimal(told["larger_before"]))
+    if "streak" in told:
+        yield Quantity("streak_rest", "blocks", Decimal(told["streak"] - 1))
+        yield from (Quantity("first_height", "height", Decimal(last - told["streak"] + 1)) for last in [height] if last)
+    if "transactions" in told and kind == "fee_overpaid":
+        yield Quantity("transactions_rest", "transactions", Decimal(told["transactions"] - 1))
+    if {"share_before", "recent_blocks"} <= told.keys():
+        yield Quantity("usual_blocks", "blocks", Decimal(round(told["share_before"] * told["recent_blocks"])))
+
+
+def _sums(told: Mapping[str, Any]) -> Iterator[tuple[str, Decimal]]:
+    """Amounts that follow from others: (name, sat)."""
+    if told.get("holders") and "held" in told:
+        yield "mean_held", Decimal(told["held"]) / told["holders"]
+    for name in {"attributed_share", "unknown_share"} & told.keys() if "amount" in told else ():
+        yield f"amount_{name}", Decimal(repr(told[name])) * Decimal(told["amount"])
+    if {"change", "moved"} <= told.keys():
+        yield "spent", Decimal(told["moved"] + told["change"] + told.get("fee", 0))
+
+
+def relations(found: list[Quantity]) -> Iterator[Quantity]:
+    """Values in relation to each other."""
+    by_name = {(one.name, one.unit): one.value for one in found}
+    for first, second in (*PAIRS, *REST):
+        for unit in RELATED:
+            a, b = by_name.get((first, unit)), by_name.get((second, unit))
+            if a is not None and b is not None:
+                yield Quantity(f"{first}_difference", unit, abs(a - b))
+                yield from _ratios(f"{first}_ratio", a, b) if (first, second) in PAIRS else ()
+
+
+def _ratios(name: str, a: Decimal, b: Decimal) -> Iterator[Quantity]:
+    """One value as a multiple, a share and a change of another; none where either is zero."""
+    if a and b:
+        yield from (Quantity(name, "times", ratio) for ratio in (a / b, b / a))
+        yield from (Quantity(name, "%", abs(100 * part)) for part in (a / b, b / a, a / b - 1, 1 - b / a))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
