@@ -65,6 +65,12 @@ def _counts(kind: str, told: Mapping[str, Any], height: int | None) -> Iterator[
         yield from (Quantity("first_height", "height", Decimal(last - told["streak"] + 1)) for last in [height] if last)
     if "transactions" in told and kind == "fee_overpaid":
         yield Quantity("transactions_rest", "transactions", Decimal(told["transactions"] - 1))
+    if kind == "payments_resume":
+        yield Quantity("usual_transactions", "transactions", Decimal(0))
+    if "flow_blocks" in told and height:
+        yield Quantity("first_height", "height", Decimal(height - told["flow_blocks"] + 1))
+    for name, unit in (("entities_tested", "entities"), ("pools_tested", "pools")):
+        yield from (Quantity(f"{name}_rest", unit, Decimal(told[name] - 1)) for _ in [told] if name in told)
     if {"share_before", "recent_blocks"} <= told.keys():
         yield Quantity("usual_blocks", "blocks", Decimal(round(told["share_before"] * told["recent_blocks"])))
 

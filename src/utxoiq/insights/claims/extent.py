@@ -34,7 +34,11 @@ def certainty(reading: Reading) -> list[str]:
     found = [one for name in names for one in pattern(name).findall(rest)]
     if 1 in (told.get("transactions"), told.get("coins"), told.get("outputs")):
         rest = pattern("in_one_piece").sub(" ", rest)
-    wholes = ["all_of"] if told.get("unknown_share") in (0, 1) else ["all_of", "all_of_it"]
+    wholes = (
+        ["all_of"]
+        if told.get("unknown_share") in (0, 1) or told.get("balance_before") == 0
+        else ["all_of", "all_of_it"]
+    )
     found += [one for name in wholes for one in pattern(name).findall(rest)]
     found += pattern("not_largest").findall(rest) if told.get("larger_before") == 0 else []
     found += (

@@ -29,7 +29,8 @@ def _without_bounds(reading: Reading) -> str:
     """The text without the words that make a measured figure a bound: they compare it with nothing."""
     rest = reading.rest
     for figure, values in reading.traced:
-        own = [one for one in values if not one.name.startswith("limit") and not one.name.endswith("_difference")]
+        limited = reading.signal.kind.startswith(("balance", "hashrate"))
+        own = [one for one in values if not (limited and one.name.startswith(("limit", "balance_difference")))]
         measured = [one for one in own if not one.is_usual and (figure.unit == "%" or "_ratio" not in one.name)]
         before = bound_before(reading.text, figure.start) if figure.unit != "times" else None
         if before and not measured and not (values and pattern("of_before").search(reading.text[: before[0]])):

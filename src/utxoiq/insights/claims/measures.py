@@ -119,6 +119,9 @@ def roles(reading: Reading) -> list[str]:
         and "holdings_change" in reading.signal.metadata
         and not any(value.name.startswith(("holdings", "inferred", "known")) for value in one.values)
     ]
+    if reading.signal.kind == "reward_unclaimed":
+        left = [one for one in reading.traced if one.figure.unit in ("BTC", "sat") and _is_left(one, reading.text)]
+        wrong += [one.figure.text for one in left if one.values and all(v.name != "unclaimed" for v in one.values)]
     for one in reading.traced:
         called = [
             name for name in ("fee", "change") if pattern(f"called_{name}").search(reading.text[: one.figure.start])
@@ -127,6 +130,12 @@ def roles(reading: Reading) -> list[str]:
             named = [value.name for value in one.values if value.name.startswith(called[-1])]
             wrong += [] if named else [one.figure.text]
     return reasons("an amount told as another one", wrong)
+
+
+def _is_left(one: Traced, text: str) -> bool:
+    """Whether it is told as what was not claimed."""
+    before, after = text[: one.figure.start], text[one.figure.end :]
+    return bool(pattern("called_left").search(before) or pattern("is_left").search(after))
 
 
 def _own(one: Traced) -> list[Quantity]:
