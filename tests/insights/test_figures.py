@@ -51,6 +51,14 @@ def wrong_in(text: str, kind: str, *, of_confidence: bool = False) -> list[str]:
         ("half", "50"),
         ("a quarter", "25"),
         ("two thirds", "66.66666666666666666666666667"),
+        ("ninefold", "9"),
+        ("half a dozen", "6"),
+        ("5.4 trillion", "5400000000000"),
+        ("8 in a million", "0.000008"),
+        ("995 times in a thousand", "0.995"),
+        ("one block in six", "16.66666666666666666666666667"),
+        ("seven-tenths of a bitcoin", "0.7"),
+        ("40% of a block", "0.4"),
     ],
 )
 def test_a_number_in_digits_or_words_is_read(text: str, value: str) -> None:
@@ -84,6 +92,11 @@ def test_words_that_are_pronouns_more_often_than_figures_are_none(text: str) -> 
         ("7 years", "years"),
         ("12 minutes", "minutes"),
         ("30.4 BTC-blocks", "number"),
+        ("six Bitcoin blocks", "blocks"),
+        ("seven-tenths of a bitcoin", "BTC"),
+        ("a quarter of a satoshi per vbyte", "sat/vB"),
+        ("500 pct", "%"),
+        ("412 lifts block", None),
         ("500", None),
     ],
 )
@@ -103,6 +116,8 @@ def test_a_unit_is_what_stands_beside_the_number(text: str, unit: str | None) ->
         ("20 BTC or more", "floor"),
         ("less than 20 BTC", "ceiling"),
         ("up to 20 BTC", "ceiling"),
+        ("20+ BTC", "floor"),
+        ("near-20 BTC", "about"),
     ],
 )
 def test_a_bound_is_read_from_the_words_beside_the_number(text: str, bound: str) -> None:

@@ -1,0 +1,136 @@
+"""Claims that are caught, or let pass, by what stands in the signal: roles of figures, windows, causes, purposes,
+what labels know, names in their shorter forms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from insights.test_checker import signals
+from insights.test_prose import reasons
+from utxoiq.insights.prose import EXPLANATION, check_prose
+from utxoiq.processors.calibration import BASIS
+
+UNKNOWN = {"counterparty": "unknown", "unknown_share": 1.0, "attributed_share": 0.0}
+KNOWN = {"counterparty": "Zebra", "unknown_share": 0.0, "attributed_share": 1.0}
+LONG = "bc1qwkgajmygnemc209qf09ws0y8qkgjguvecpjhux"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "reason"),
+    [
+        ("tx_count_record", "The previous maximum was 103 transactions.", "told as the most one (103)"),
+        ("tx_count_record", "The usual number is 106.", "told as the usual one (106)"),
+        ("fee_spike", "Normally, the rate is 20 sat/vB.", "told as the usual one (20)"),
+        ("pool_share_shift", "Of the last 144 blocks, Ember found 51.", "found in the other window (51)"),
+        ("pool_share_shift", "In the 865 blocks before, Ember found 23.", "found in the other window (23)"),
+        ("fee_spike", "Fees rose to 20 sat/vB as a result of new tokens.", "doings the signal doesn't show"),
+        ("fee_spike", "Fees rose after exchanges batched their payouts.", "doings the signal doesn't show"),
+        ("large_deposit", "150 BTC came to Borealis to fund a sale.", "doings the signal doesn't show"),
+        ("empty_block", "It was left empty so that senders would pay more.", "doings the signal doesn't show"),
+        ("hashrate_concentration", "It found a majority of blocks.", "more than the signal shows (a majority)"),
+        ("accumulation", "Its entire treasury arrived.", "more than the signal shows"),
+        ("large_deposit", "It was the third such deposit.", "more than the signal shows (third such deposit)"),
+        ("dormant_coins", "120 BTC still have not moved.", "the opposite of what its kind says"),
+        ("large_deposit", "Coinbase took delivery of 150 BTC.", "(Coinbase)"),
+    ],
+)
+def test_what_only_the_signal_can_tell_to_be_false_is_refused(kind: str, text: str, reason: str) -> None:
+    assert reason in reasons(text, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("tx_count_record", "The previous maximum was 106 transactions, the usual number 103."),
+        ("fee_spike", "Normally, the rate is 2 sat/vB."),
+        ("fee_spike", "The rate came to 20,000 sat per 1,000 vB, against a usual 2,000."),
+        ("fee_spike", "A tenfold rise to 20 sat/vB."),
+        ("pool_share_shift", "Of the last 144 blocks, Ember found 23, after 51 of the 865 blocks before."),
+        ("pool_share_shift", "About one block in six was found by Ember, up from 5.9 to 16 percent."),
+        ("pool_streak", "Aster mined block 900,144 and the five before it."),
+        ("large_deposit", "Coins sent to Borealis came to 150 BTC."),
+    ],
+)
+def test_what_is_true_in_other_words_passes(kind: str, text: str) -> None:
+    assert reasons(text, kind) == ""
+
+
+@pytest.mark.parametrize(
+    ("told", "text", "passes"),
+    [
+        (UNKNOWN, "None of it could be attributed.", True),
+        (KNOWN, "None of it could be attributed.", False),
+        (KNOWN, "Nothing of it went to an unknown party.", True),
+        (UNKNOWN, "The sender is not unknown.", False),
+        (UNKNOWN, "The counterparty is known.", False),
+        (KNOWN, "150 BTC came from Zebra.", True),
+        (KNOWN, "150 BTC went to Zebra.", False),
+    ],
+)
+def test_what_labels_know_is_told_as_they_know_it(told: dict[str, object], text: str, passes: bool) -> None:
+    assert (reasons(text, "large_deposit", **told) == "") is passes
+
+
+@pytest.mark.parametrize(
+    ("headline", "passes"),
+    [
+        ("Median Feerate Jumps to 20 sat/vB, Ten Times the Usual", True),
+        ("Median feerate Jumps to 20 sat/vB", False),
+        ("Zebra Feerate Jumps to 20 sat/vB", False),
+    ],
+)
+def test_a_headline_may_have_capitals_throughout(headline: str, passes: bool) -> None:
+    assert (reasons(headline, "fee_spike", "headline") == "") is passes
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "passes"),
+    [
+        ("Riot Platforms", "Riot", True),
+        ("Grayscale GBTC", "GBTC", True),
+        ("Government of El Salvador", "the Salvadoran government", True),
+        ("United States Government", "the US Government", True),
+        ("Block, Inc.", "Block", False),
+        ("Riot Platforms", "Strategy", False),
+    ],
+)
+def test_a_name_may_be_told_in_short(name: str, told: str, passes: bool) -> None:
+    """But not by a word that anybody may use."""
+    found = reasons(f"50 BTC came to {told}.", "accumulation", entity_name=name)
+    assert (found == "") is passes
+
+
+@pytest.mark.parametrize(
+    ("address", "passes"), [(LONG, True), ("bc1qwkga…jhux", True), ("bc1qwkgaj...", True), ("bc1qwkga…jhuy", False)]
+)
+def test_an_address_may_be_shortened(address: str, passes: bool) -> None:
+    signal = signals()["large_deposit"]
+    told = replace(signal, metadata={**signal.metadata, "address": LONG})
+    assert (check_prose({"summary": f"150 BTC came to {address}."}, told) == []) is passes
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ("Such signals proved right in nearly all of 1,000 cases.", True),
+        ("It is a calibrated 99.66%.", True),
+        ("It is not calibrated.", False),
+        ("It leaves no possibility of a mistake.", False),
+        ("It is certain that fees stay high.", False),
+        ("Every one of the 1,000 signals was right.", False),
+    ],
+)
+def test_a_calibrated_confidence_is_a_share_and_no_certainty(text: str, passes: bool) -> None:
+    signal = signals()["fee_spike"]
+    basis = {"basis": BASIS, "cases": 1000, "calibrated": True}
+    assert (check_prose({EXPLANATION: text}, replace(signal, confidence_basis=basis)) == []) is passes
+
+
+@pytest.mark.parametrize("metadata", [{}, {"transactions": "many"}, {"streak": None, "held": [1]}], ids=str)
+def test_signals_of_others_may_lack_any_value(metadata: dict[str, object]) -> None:
+    """A text on such a signal is judged by what is there."""
+    for signal in signals().values():
+        strange = replace(signal, metadata=metadata, inputs={}, confidence_basis={})
+        assert check_prose({"summary": "It paid 21 sat/vB."}, strange)
