@@ -21,7 +21,7 @@ SLOTS = "Fees rose to {feerate_kvb} in block {height}. The usual rate is {usual_
 def line(summary: str, *, is_true: bool, lie: str | None = None) -> str:
     """A line of a corpus."""
     row: dict[str, Any] = {"signal": asdict(signals()["fee_spike"]), "headline": "Fees rose", "summary": summary}
-    return json.dumps({**row, "confidence_explanation": "It is not calibrated.", "is_true": is_true, "lie": lie})
+    return json.dumps({**row, "confidence_explanation": "It is a share of cases.", "is_true": is_true, "lie": lie})
 
 
 @pytest.fixture
