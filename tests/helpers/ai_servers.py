@@ -26,7 +26,7 @@ Finish = Literal["stop", "length", "refused"]
 
 HEADLINE = "Fees reached {feerate_kvb} in block {height}"
 SUMMARY = "The median rate was {feerate_kvb}. The usual rate is {usual_feerate_kvb}."
-EXPLANATION = "Confidence {confidence}, as {basis}; it is not calibrated against outcomes yet."
+EXPLANATION = "Confidence {confidence}, as {basis}; it rests on {cases} cases."
 GOOD = json.dumps({"headline": HEADLINE, "summary": SUMMARY, "confidence_explanation": EXPLANATION})
 """A text that is true of a signal of kind `fee_spike`."""
 TOKENS_IN, TOKENS_OUT = 321, 45
