@@ -22,30 +22,30 @@ HELD = {"balance", "held", "labelled_balance"}
 
 
 def certainty(reading: Reading) -> list[str]:
-    """Nothing surer, greater or more complete than data can show."""
-    rest, allowed = reading.rest, reading.allowed
-    told = reading.signal.metadata
-    rest = pattern("nearly_all").sub(" ", rest)
+    """Nothing surer or greater than data can show."""
+    rest, allowed, told = pattern("nearly_all").sub(" ", reading.rest), reading.allowed, reading.signal.metadata
     names = ["overstated", "ever", *(() if reading.signal.kind == "halving" else ("first",))]
     names += ["whole_amount"] if allowed.at_least and reading.about_signal else []
-    names += ["emptied"] if told.get("balance", "amount" in told) else []
     names += [] if allowed.extreme or not reading.about_signal or pattern("on_record").search(rest) else ["record"]
+    names += ["not_largest"] if told.get("larger_before") == 0 else []
     names += [] if reading.signal.signal_type == "treasury" or HELD & {*told} else ["balance"]
     found = [one for name in names for one in pattern(name).findall(rest)]
-    if 1 in (told.get("transactions"), told.get("coins"), told.get("outputs")):
-        rest = pattern("in_one_piece").sub(" ", rest)
-    wholes = (
-        ["all_of"]
-        if told.get("unknown_share") in (0, 1) or told.get("balance_before") == 0
-        else ["all_of", "all_of_it"]
-    )
-    found += [one for name in wholes for one in pattern(name).findall(rest)]
-    found += pattern("not_largest").findall(rest) if told.get("larger_before") == 0 else []
-    found += (
-        pattern("majority").findall(rest) if isinstance(share := told.get("share"), float) and share <= HALF else []
-    )
     deniable = ("guarantee", "definit") if pattern("certain_denied").search(rest) else ()
     found += [one for one in pattern("certain").findall(rest) if not one.lower().startswith(deniable)]
+    return reasons("more than the signal shows", found)
+
+
+def completeness(reading: Reading) -> list[str]:
+    """Nothing told of all of it, or of most of it, that is true of a part."""
+    rest, told = pattern("nearly_all").sub(" ", reading.rest), reading.signal.metadata
+    names = ["all_of", *(("emptied",) if told.get("balance", "amount" in told) else ())]
+    if told.get("unknown_share") not in (0, 1) and told.get("balance_before") != 0:
+        names.append("all_of_it")
+    if isinstance(share := told.get("share"), float) and share <= HALF:
+        names.append("majority")
+    in_one_piece = 1 in (told.get("transactions"), told.get("coins"), told.get("outputs"))
+    whole = pattern("in_one_piece").sub(" ", rest) if in_one_piece else rest
+    found = [one for name in names for one in pattern(name).findall(whole if name.startswith("all_of") else rest)]
     return reasons("more than the signal shows", found)
 
 

@@ -110,32 +110,23 @@ def windows(reading: Reading) -> list[str]:
 
 
 def roles(reading: Reading) -> list[str]:
-    """What is called a fee is one, and so is what is called change."""
-    wrong = [
-        one.figure.text
-        for one in reading.traced
-        if one.values
-        and pattern("of_holdings").search(reading.text[one.figure.end :])
-        and "holdings_change" in reading.signal.metadata
-        and not any(value.name.startswith(("holdings", "inferred", "known")) for value in one.values)
-    ]
-    if reading.signal.kind == "reward_unclaimed":
-        left = [one for one in reading.traced if one.figure.unit in ("BTC", "sat") and _is_left(one, reading.text)]
-        wrong += [one.figure.text for one in left if one.values and all(v.name != "unclaimed" for v in one.values)]
-    for one in reading.traced:
-        called = [
-            name for name in ("fee", "change") if pattern(f"called_{name}").search(reading.text[: one.figure.start])
-        ]
-        if one.figure.unit in ("BTC", "sat") and any(called) and one.values:
-            named = [value.name for value in one.values if value.name.startswith(called[-1])]
-            wrong += [] if named else [one.figure.text]
+    """What is called a fee is one, and so are change, a share of holdings, and what was left unclaimed."""
+    wrong = [one.figure.text for one in reading.traced if one.values and not _in_its_role(one, reading)]
     return reasons("an amount told as another one", wrong)
 
 
-def _is_left(one: Traced, text: str) -> bool:
-    """Whether it is told as what was not claimed."""
-    before, after = text[: one.figure.start], text[one.figure.end :]
-    return bool(pattern("called_left").search(before) or pattern("is_left").search(after))
+def _in_its_role(one: Traced, reading: Reading) -> bool:
+    before, after = reading.text[: one.figure.start], reading.text[one.figure.end :]
+    names = [value.name for value in one.values]
+    if "holdings_change" in reading.signal.metadata and pattern("of_holdings").search(after):
+        return any(name.startswith(("holdings", "inferred", "known")) for name in names)
+    if one.figure.unit not in ("BTC", "sat"):
+        return True
+    left = pattern("called_left").search(before) or pattern("is_left").search(after)
+    if reading.signal.kind == "reward_unclaimed" and left:
+        return "unclaimed" in names
+    called = [name for name in ("fee", "change") if pattern(f"called_{name}").search(before)]
+    return not called or any(name.startswith(called[-1]) for name in names)
 
 
 def _own(one: Traced) -> list[Quantity]:
