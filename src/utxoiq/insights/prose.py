@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from utxoiq.insights.claims import OF_ANY, OF_CONFIDENCE, OF_SIGNAL
 from utxoiq.insights.claims.reading import Reading
 from utxoiq.insights.figures import trace
-from utxoiq.insights.lexicon import NAME, OTHER, allowed_of, neutral, pattern, pattern_of_kind
+from utxoiq.insights.lexicon import NAME, OTHER, allowed_of, known_words, pattern, pattern_of_kind
 from utxoiq.insights.moments import blank
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ def _blank_but_names(match: re.Match[str]) -> str:
     )
 
 
-def _short(name: str) -> Iterator[str]:
+def _short(name: str, words: frozenset[str]) -> Iterator[str]:
     """A name without its generic part; none where a plain word would be left."""
     first = "" if "Government" in name else name.split(maxsplit=1)[0].strip(",")
     symbols = (word for word in name.split() if word.isupper())
     for short in (GENERIC.sub("", name), SUFFIX.sub("", name), first, *symbols):
-        if len(short) >= SHORTEST and short.lower() not in neutral():
+        if len(short) >= SHORTEST and short.lower() not in words:
             yield short
 
 
@@ -97,7 +97,9 @@ def mask(text: str, signal: Signal) -> str:
     text = PER_KVB.sub(lambda match: "kvB".ljust(len(match[0])), text)
     for txid in signal.evidence.get("txids", ()):
         text = re.sub(
-            rf"\b{txid[:4]}(?:{txid[4:6]}[0-9a-f]*(?:…|\.{{3}})?|[0-9a-f]*(?:…|\.{{3}})[0-9a-f]*)", blank, text
+            rf"\b{txid[:4]}(?:{txid[4:6]}[0-9a-f]*(?:(?:…|\.{{3}})[0-9a-f]*)?|[0-9a-f]*(?:…|\.{{3}})[0-9a-f]*)",
+            blank,
+            text,
         )
     told = signal.metadata
     bases = {str(values["basis"]) for values in (told, signal.confidence_basis) if values.get("basis")}
@@ -107,7 +109,8 @@ def mask(text: str, signal: Signal) -> str:
     marks = {str(told[key]): NAME for key in OWN_NAMES if told.get(key) not in (None, "", NOBODY)}
     if told.get("counterparty") not in (None, "", NOBODY):
         marks.setdefault(str(told["counterparty"]), OTHER)
-    marks |= {short: mark for name, mark in marks.items() for short in _short(name)}
+    words = known_words(signal.signal_type)
+    marks |= {short: mark for name, mark in marks.items() for short in _short(name, words)}
     marks |= {who: mark for name, mark in marks.items() for place, who in DEMONYMS.items() if place in name}
     marks |= {name.replace("United States", us): mark for name, mark in marks.items() for us in ("US", "U.S.")}
     if len(address := str(told.get("address"))) > SHORTENED:

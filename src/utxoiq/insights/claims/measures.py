@@ -125,6 +125,10 @@ def _in_its_role(one: Traced, reading: Reading) -> bool:
     left = pattern("called_left").search(before) or pattern("is_left").search(after)
     if reading.signal.kind == "reward_unclaimed" and left:
         return "unclaimed" in names
+    own = _own(one)
+    held = own and all(value.name.startswith(("labelled", "known", "held")) for value in own)
+    if held and pattern("called_amount").search(before):
+        return False
     called = [name for name in ("fee", "change") if pattern(f"called_{name}").search(before)]
     return not called or any(name.startswith(called[-1]) for name in names)
 
