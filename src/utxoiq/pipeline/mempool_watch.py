@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 TYPICAL = 3
 """Index of the median among a snapshot's percentiles."""
+KEPT_TIPS = 3
+"""Of so many tips the last snapshot is kept: one may be taken upon a block before that block is worked on."""
 
 
 class MempoolWatch:
@@ -36,15 +38,15 @@ class MempoolWatch:
         self._take, self._store, self._monitoring, self._interval = take, store, monitoring, interval
         self._now = asyncio.Event()
         self.newest: MempoolSnapshot | None = None
+        self._upon: dict[str, MempoolSnapshot] = {}
 
     def look(self) -> None:
         """Take one now: a block has come."""
         self._now.set()
 
     def of(self, block: BlockData) -> MempoolSnapshot | None:
-        """The newest snapshot, if it was taken upon the block's parent."""
-        newest = self.newest
-        return newest if newest is not None and newest.tip == str(block.prev_hash) else None
+        """The last snapshot that was taken upon the block's parent; a later one may be upon the block already."""
+        return self._upon.get(str(block.prev_hash))
 
     async def run(self) -> None:
         """Until cancelled. A node or store that fails is the monitor's to tell; here it is only missed."""
@@ -52,7 +54,7 @@ class MempoolWatch:
             try:
                 snapshot = await in_thread(self._take)
                 if snapshot is not None:
-                    self.newest = snapshot
+                    self._keep(snapshot)
                     await asyncio.to_thread(self._store.add_snapshot, snapshot)
                     self._measure(snapshot)
             except UtxoiqError as error:
@@ -61,6 +63,13 @@ class MempoolWatch:
                 async with asyncio.timeout(self._interval()):
                     await self._now.wait()
             self._now.clear()
+
+    def _keep(self, snapshot: MempoolSnapshot) -> None:
+        self.newest = snapshot
+        self._upon.pop(snapshot.tip, None)
+        self._upon[snapshot.tip] = snapshot
+        for tip in list(self._upon)[:-KEPT_TIPS]:
+            del self._upon[tip]
 
     def _measure(self, snapshot: MempoolSnapshot) -> None:
         rates = snapshot.next_block.feerate_percentiles_kvb if snapshot.next_block else []
