@@ -76,9 +76,9 @@ def test_the_held_out_corpus_is_measured_unless_another_is_named(monkeypatch: py
 
 
 def test_what_it_was_developed_on_stays_told_apart(tmp_path: Path) -> None:
-    """Of every fourth line: no falsehood passes, and nine in ten true texts do."""
-    lines = words.HELD_OUT.with_name("dev.jsonl").read_text("utf-8").splitlines()[::4]
+    """Of every eighth line: no falsehood passes, and nine in ten true texts do."""
+    lines = words.HELD_OUT.with_name("dev.jsonl").read_text("utf-8").splitlines()[::8]
     (file := tmp_path / "part.jsonl").write_text("\n".join(lines), "utf-8")
     found = words.measure(file)
     assert found["false_passed"] == 0, found["by_lie"]
-    assert found["true_passed"] >= 0.9 * found["true_total"] > 1000
+    assert found["true_passed"] >= 0.9 * found["true_total"] > 500
