@@ -112,6 +112,21 @@ def test_an_address_may_be_shortened(address: str, passes: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("txid", "passes"), [("abababab…abab", True), ("abab...abab", True), ("abababab", True), ("abababab…abac", False)]
+)
+def test_a_txid_may_be_shortened(txid: str, passes: bool) -> None:
+    """Where it ends as it is written, too."""
+    signal = replace(signals()["large_deposit"], evidence={"txids": ["ab" * 32], "block_hashes": []})
+    text = f"Transaction {txid} moved 150 BTC to Borealis."
+    assert (check_prose({"summary": text}, signal) == []) is passes
+
+
+@pytest.mark.parametrize("name", [" ", "\t", ",", "  , "])
+def test_a_name_of_no_letters_stops_nothing(name: str) -> None:
+    assert "(Zebra)" in reasons("150 BTC came to Zebra.", "large_deposit", entity_name=name)
+
+
+@pytest.mark.parametrize(
     ("text", "passes"),
     [
         ("Such signals proved right in nearly all of 1,000 cases.", True),

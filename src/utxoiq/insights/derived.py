@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utxoiq.units import COIN
@@ -50,7 +51,7 @@ def derived(signal: Signal) -> Iterator[Quantity]:
     told = {name: value for name, value in signal.metadata.items() if _is_number(value)}
     yield Quantity("confidence_rest", "%", 100 * (1 - Decimal(repr(signal.confidence))))
     yield from _counts(signal.kind, told, signal.block_height)
-    limit = signal.inputs.get("settings", {}).get("concentration_share")
+    limit = (signal.inputs.get("settings") or {}).get("concentration_share")
     if signal.kind == "hashrate_concentration" and _is_number(limit):
         yield Quantity("limit_share", "%", 100 * Decimal(repr(limit)))
     for name, sat in _sums(told):
@@ -104,4 +105,4 @@ def _ratios(name: str, a: Decimal, b: Decimal) -> Iterator[Quantity]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)

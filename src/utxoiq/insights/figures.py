@@ -50,19 +50,22 @@ def trace(text: str, signal: Signal, *, of_confidence: bool = False) -> tuple[li
     if of_confidence:
         known = [one for one in known if not one.name.endswith(("_ratio", "_difference"))]
     figures = _percentages(rest, sorted(figures_in(rest), key=lambda one: one.start))
-    shared = {one.unit for one in figures if one.unit in SHARED} | ({"days"} if DAYS.search(text) else set())
-    if PER_VBYTE.search(text):
-        shared.add("sat/vB")
-    if signal.kind == "halving":
-        shared |= {"BTC", "sat"}
+    shared = _shared_units(text, figures, signal)
     for figure in figures:
         rest = rest[: figure.start] + " " * (figure.end - figure.start) + rest[figure.end :]
-    if signal.signal_type in ("mempool", "predictive") and OF_RATES.search(text):
-        shared.add("sat/vB")
     cases = [one for one in known if one.name == "cases"] if of_confidence else known
     held = {one: cases if one.bound == "magnitude" else known for one in figures}
     traced = [Traced(figure, [one for one in held[figure] if fits(figure, one, shared)]) for figure in figures]
     return traced, wrong + wrong_odds, rest
+
+
+def _shared_units(text: str, figures: list[Figure], signal: Signal) -> set[str]:
+    """Units that a figure may have without one: those the text has elsewhere, or speaks of."""
+    shared = SHARED & {one.unit for one in figures}
+    shared |= {"days"} if DAYS.search(text) else set()
+    of_rates = signal.signal_type in ("mempool", "predictive") and OF_RATES.search(text)
+    shared |= {"sat/vB"} if of_rates or PER_VBYTE.search(text) else set()
+    return shared | ({"BTC", "sat"} if signal.kind == "halving" else set())
 
 
 def _percentages(text: str, figures: list[Figure]) -> list[Figure]:
@@ -79,7 +82,7 @@ def _percentages(text: str, figures: list[Figure]) -> list[Figure]:
 def fits(figure: Figure, quantity: Quantity, shared: Container[str] = ()) -> bool:
     """Whether a number may stand for a value: its unit, or one of those the text has where it is told without, and
     rounded or cut as it is written."""
-    if figure.value == 0:
+    if figure.value == 0 and figure.unit is None:
         same_unit = True
     elif figure.unit is None:
         same_unit = quantity.unit in BARE | COUNTED or quantity.unit in shared

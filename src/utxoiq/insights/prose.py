@@ -31,8 +31,8 @@ OWN_NAMES = ("entity_name", "pool_name", "ticker", "entity_id", "address", "hold
 DEMONYMS = {"El Salvador": "Salvadoran", "Bhutan": "Bhutanese", "German": "German", "Ukrain": "Ukrainian"}
 SHORTEST = 3
 """Letters of a name that may stand for a longer one."""
-SHORTENED = 20
-"""Longer addresses are told by how they begin and end."""
+SHORTENED, SURE = 20, 4
+"""Longer addresses are told by how they begin and end, by so many letters at least."""
 NOBODY = "unknown"
 
 
@@ -79,28 +79,29 @@ def _blank_but_names(match: re.Match[str]) -> str:
 
 def _short(name: str, words: frozenset[str]) -> Iterator[str]:
     """A name without its generic part; none where a plain word would be left."""
-    first = "" if "Government" in name else name.split(maxsplit=1)[0].strip(",")
+    first = "" if "Government" in name else name.strip().partition(" ")[0].strip(",")
     symbols = (word for word in name.split() if word.isupper())
     for short in (GENERIC.sub("", name), SUFFIX.sub("", name), first, *symbols):
         if len(short) >= SHORTEST and short.lower() not in words:
             yield short
 
 
-def _shortened(match: re.Match[str], address: str) -> str:
-    """The mark of an address, where it begins and ends as it is written."""
-    begins, ends = address.startswith(address[:4] + match[1]), address.endswith(match[2] or "")
-    return NAME if begins and ends else match[0]
+def _replace_short(text: str, whole: str, letter: str, mark: str) -> str:
+    """The text with a mark, or blanks, in place of an id that begins, and ends behind an ellipsis, as it is written."""
+
+    def replaced(match: re.Match[str]) -> str:
+        begins, dots, ends = whole[:SURE] + match[1], match[2], match[3] or ""
+        same = whole.startswith(begins) and whole.endswith(ends) and (dots or len(begins) >= SURE + 2)
+        return (mark or blank(match)) if same else match[0]
+
+    return re.sub(rf"\b{re.escape(whole[:SURE])}({letter}*)(?:(…|\.{{3}})({letter}*))?", replaced, text)
 
 
 def mask(text: str, signal: Signal) -> str:
     """The text with NAME and OTHER in place of names, and blanks in place of what its confidence is based on."""
     text = PER_KVB.sub(lambda match: "kvB".ljust(len(match[0])), text)
     for txid in signal.evidence.get("txids", ()):
-        text = re.sub(
-            rf"\b{txid[:4]}(?:{txid[4:6]}[0-9a-f]*(?:(?:…|\.{{3}})[0-9a-f]*)?|[0-9a-f]*(?:…|\.{{3}})[0-9a-f]*)",
-            blank,
-            text,
-        )
+        text = _replace_short(text, txid, "[0-9a-f]", "")
     told = signal.metadata
     bases = {str(values["basis"]) for values in (told, signal.confidence_basis) if values.get("basis")}
     bases |= {signal.model_version, str(told.get("model_version", signal.model_version))}
@@ -114,7 +115,7 @@ def mask(text: str, signal: Signal) -> str:
     marks |= {who: mark for name, mark in marks.items() for place, who in DEMONYMS.items() if place in name}
     marks |= {name.replace("United States", us): mark for name, mark in marks.items() for us in ("US", "U.S.")}
     if len(address := str(told.get("address"))) > SHORTENED:
-        text = re.sub(rf"\b{address[:4]}(\w*)(?:(?:…|\.{{3}})(\w*))?", lambda match: _shortened(match, address), text)
+        text = _replace_short(text, address, r"\w", NAME)
     for name in sorted(marks, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", marks[name], text, flags=re.IGNORECASE)
     return TO_AND_FRO.sub(r"from \1 to \2", text)
