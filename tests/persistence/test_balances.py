@@ -14,7 +14,7 @@ from persistence.records import NEWER, TABLES, chain, facts_of, flows_of, foreca
 from persistence.test_fill import work
 from persistence.test_upgrade import LIVE, SPLIT, schema
 from utxoiq.history import Past
-from utxoiq.models import BalanceChange, BlockBalances, BlockData, BlockRecord, Held
+from utxoiq.models import BalanceChange, BlockBalances, BlockData, BlockRecord, Held, digest
 from utxoiq.persistence import SignalPersistenceModule, SqliteStore
 from utxoiq.persistence.schema import SCHEMA_VERSION
 from utxoiq.units import COIN
@@ -195,3 +195,16 @@ def test_a_store_of_version_4_is_extended_in_place(tmp_path: Path) -> None:
         assert store.window(str(WINNING[0].block_hash), 9)[-1].balances == balances_of(WINNING[0])
     (row,) = stored(old)
     assert json.loads(row[5]) == json.loads(json.dumps(balances_of(WINNING[0]).as_dict()))
+
+
+def test_what_was_stored_before_more_than_ten_transactions_were_counted() -> None:
+    """Is read as it was: no more are known, and its digest is the same."""
+    found = balances_of(TRUNK[0])
+    before = replace(found, changes=[one._replace(untold=0) for one in found.changes])
+    plain = {**before.as_dict(), "changes": [list(one)[:5] for one in found.changes]}
+    read = BlockBalances.from_dict(json.loads(json.dumps(plain)))
+    assert read == before
+    assert read.digest == before.digest == digest(plain)
+    assert [one.transactions for one in read.changes] == [2, 0]
+    assert [one.transactions for one in found.changes] == [5, 0]
+    assert found.digest != before.digest
