@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(run=_score)
     command = commands.add_parser("calibrate", help="fit confidences to simulated economies")
     _add_runs(command)
+    command.add_argument("--in-turn", action="store_true", help="each seed in one regime, in turn, not in all")
     command.add_argument("--output", type=Path, default=calibrate.PACKAGED, metavar="FILE", help="the packaged file")
     command.set_defaults(run=_calibrate)
     command = commands.add_parser("examples", help="one insight of each kind, with its chart")
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _add_runs(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seeds", type=_numbers, required=True, metavar="N,N", help="seeds of the economies")
+    command.add_argument("--seeds", type=_numbers, required=True, metavar="N,N", help="seeds of the economies, or N-N")
     command.add_argument("--regimes", type=_names, default=["all"], metavar="NAME,NAME", help="regimes, or all")
     command.add_argument("--blocks", type=_count, default=3000, metavar="N", help="blocks of each run")
     command.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="processes at once")
@@ -86,7 +87,7 @@ def _examples(options: argparse.Namespace) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> None:
-    jobs = runs.jobs_of(options.seeds, options.regimes, options.blocks, calibrated=False)
+    jobs = runs.jobs_of(options.seeds, options.regimes, options.blocks, calibrated=False, in_turn=options.in_turn)
     calibrate.run(runs.perform_all(jobs, options.jobs, options.cache), options.output)
 
 
@@ -95,7 +96,8 @@ def _names(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(name) for name in _names(text)]
+    ends = [[int(end) for end in name.split("-")] for name in _names(text)]
+    return [number for first, *last in ends for number in range(first, (last or [first])[-1] + 1)]
 
 
 def _count(text: str) -> int:

@@ -22,8 +22,6 @@ from utxoiq.errors import InputRefused
 
 PACKAGED = Path(__file__).parent.parent / "src" / "utxoiq" / "processors" / "calibration.json"
 LEAST_CASES = 25
-UNFITTED = {"pool_share_shift"}
-"""Right by what the following blocks do (docs/signals/miner.md), not by being the first to tell of an event."""
 BY_RULE = 1.0
 """What only a signal read off a rule has: nothing to measure."""
 
@@ -64,7 +62,7 @@ def fit_all(runs: Sequence[Run]) -> list[dict[str, Any]]:
             cases[_key(pair.claim)].append(Case(pair.claim.confidence, 1))
         for claim in matched.false:
             cases[_key(claim)].append(Case(claim.confidence, 0))
-    fitted = [(key, of) for key, of in sorted(cases.items()) if len(of) >= LEAST_CASES and key[1] not in UNFITTED]
+    fitted = [(key, of) for key, of in sorted(cases.items()) if len(of) >= LEAST_CASES]
     return [_entry(*key, of) for key, of in fitted]
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,12 +30,17 @@ SHOWS = ("demo",)
 """Regimes made to be looked at: not among all, but scored where they are named."""
 
 
-def jobs_of(seeds: Sequence[int], regimes: Sequence[str], blocks: int, *, calibrated: bool = True) -> list[Job]:
-    """Every seed in every regime; `all` stands for all of them. Raises InputRefused for a regime there is not."""
+def jobs_of(
+    seeds: Sequence[int], regimes: Sequence[str], blocks: int, *, calibrated: bool = True, in_turn: bool = False
+) -> list[Job]:
+    """Every seed in every regime, or `in_turn` each in one; `all` stands for all regimes. Raises InputRefused for a
+    regime there is not."""
     wanted = [name for name in REGIMES if name not in SHOWS] if "all" in regimes else list(regimes)
     unknown = [name for name in wanted if name not in REGIMES]
     if unknown:
         raise InputRefused(f"no such regime: {unknown[0]}; there are all, {', '.join(REGIMES)}")
+    if in_turn:
+        return [Job(regime, seed, blocks, calibrated) for seed, regime in zip(seeds, cycle(wanted), strict=False)]
     return [Job(regime, seed, blocks, calibrated) for regime in wanted for seed in seeds]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from evaluation.__main__ import main
@@ -16,6 +17,9 @@ from evaluation.score import of_type, score, tally
 from evaluation import runs
 from utxoiq.errors import InputRefused
 from utxoiq.simulation.plan import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FIELDS = ["regime", "type", "events", "precision", "recall", "f1", "delay_blocks", "ece", "brier", "brier_skill",
           "baseline_f1", "cases"]  # fmt: skip
@@ -170,6 +174,21 @@ def test_all_regimes_are_those_of_the_laboratory() -> None:
     assert runs.jobs_of([1, 2], ["demo"], 10) == [Job("demo", 1, 10), Job("demo", 2, 10)]
     with pytest.raises(InputRefused, match="no such regime: stormy"):
         runs.jobs_of([1], ["stormy"], 10)
+
+
+def test_each_seed_in_one_regime() -> None:
+    """In turn, and round again."""
+    jobs = runs.jobs_of([1, 2, 3], ["calm", "bursty"], 10, calibrated=False, in_turn=True)
+    assert jobs == [Job("calm", 1, 10, False), Job("bursty", 2, 10, False), Job("calm", 3, 10, False)]
+
+
+def test_seeds_are_named_one_by_one_or_by_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ends of a range belong to it."""
+    asked: list[Sequence[int]] = []
+    monkeypatch.setattr(runs, "jobs_of", lambda seeds, *_, **__: asked.append(seeds) or [])
+    monkeypatch.setattr(runs, "perform_all", lambda *_: [])
+    assert main(["score", "--seeds", "1,7-9,3", "--json"]) == 0
+    assert asked == [[1, 7, 8, 9, 3]]
 
 
 @pytest.mark.parametrize("wrong", [["--seeds", "x"], ["--seeds", "1", "--blocks", "0"], []])

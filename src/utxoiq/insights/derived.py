@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from math import isfinite
+from math import isfinite, log10
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utxoiq.units import COIN
@@ -40,8 +41,12 @@ PAIRS = (
     ("larger_before", "window_blocks"), ("empty_before", "window_blocks"),
 )  # fmt: skip
 """Values that a text may set in relation to each other."""
-REST = (("recent_blocks", "blocks"), ("amount", "largest"))
+REST = (("recent_blocks", "blocks"), ("amount", "largest"), ("share", "limit_share"))
 """Values of which a text may tell what the second leaves of the first."""
+COUNTED_WITH = ("empty_block", "large_transfer", "large_consolidation")
+"""Kinds whose block is counted with those before it: the third in 1,081."""
+LEAST_ORDERS = 10
+"""The least ratio that is told in orders of magnitude."""
 RELATED = ("sat/vB", "sat/kvB", "BTC", "sat", "blocks", "transactions", "%", "number")
 """Units in which values are related."""
 
@@ -51,6 +56,8 @@ def derived(signal: Signal) -> Iterator[Quantity]:
     told = {name: value for name, value in signal.metadata.items() if _is_number(value)}
     yield Quantity("confidence_rest", "%", 100 * (1 - Decimal(repr(signal.confidence))))
     yield from _counts(signal.kind, told, signal.block_height)
+    yield from _of_block(signal.kind, told)
+    yield from _known_for(signal)
     limit = (signal.inputs.get("settings") or {}).get("concentration_share")
     if signal.kind == "hashrate_concentration" and _is_number(limit):
         yield Quantity("limit_share", "%", 100 * Decimal(repr(limit)))
@@ -74,6 +81,29 @@ def _counts(kind: str, told: Mapping[str, Any], height: int | None) -> Iterator[
         yield from (Quantity(f"{name}_rest", unit, Decimal(told[name] - 1)) for _ in [told] if name in told)
     if {"share_before", "recent_blocks"} <= told.keys():
         yield Quantity("usual_blocks", "blocks", Decimal(round(told["share_before"] * told["recent_blocks"])))
+
+
+def _of_block(kind: str, told: Mapping[str, Any]) -> Iterator[Quantity]:
+    """What a block fills and leaves, told of a block; and windows told with the block itself."""
+    if "weight_share" in told:
+        filled = Decimal(repr(told["weight_share"]))
+        yield Quantity("weight_share", "blocks", filled)
+        yield Quantity("weight_share_rest", "blocks", 1 - filled)
+    if kind in COUNTED_WITH and "window_blocks" in told:
+        yield Quantity("window_and_this", "blocks", Decimal(told["window_blocks"] + 1))
+    if told.get("ratio", 0) >= LEAST_ORDERS:
+        yield Quantity("ratio_orders", "orders", Decimal(round(log10(told["ratio"]))))
+
+
+def _known_for(signal: Signal) -> Iterator[Quantity]:
+    """How long before the block holdings were known."""
+    try:
+        known = date.fromisoformat(str(signal.metadata.get("holdings_as_of")))
+    except ValueError:
+        return
+    days = Decimal((datetime.fromtimestamp(signal.created_at, UTC).date() - known).days)
+    yield Quantity("known_for", "days", days)
+    yield Quantity("known_for", "weeks", days / 7)
 
 
 def _sums(told: Mapping[str, Any]) -> Iterator[tuple[str, Decimal]]:

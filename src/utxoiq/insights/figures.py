@@ -32,6 +32,8 @@ ROUND_WITHIN, PART_WITHIN = Decimal("0.03"), Decimal("0.13")
 """The same of a multiple told in round numbers, and of what is told as about a part or a round number."""
 EXACT_WITHIN, WHOLE_WITHIN, ABOUT_WITHIN, BOUND_WITHIN = map(Decimal, ("0.006", "0.2", "0.055", "0.35"))
 """How far from the value a figure may be, as a share of it."""
+ROUND_LIMIT, POWERS = Decimal("1.4"), {Decimal(10) ** power for power in range(-2, 7)}
+"""Round numbers are limits of values further away: this, times BOUND_WITHIN, as a share of them."""
 
 
 class Traced(NamedTuple):
@@ -115,6 +117,7 @@ def _near(figure: Figure, quantity: Quantity) -> bool:
         whole = Decimal("0.5") if figure.step == 1 else Decimal(0)
         return apart <= max(min(figure.step, share * PART_WITHIN), share * ABOUT_WITHIN, min(whole, share / 2))
     if figure.bound in ("floor", "ceiling"):
+        share = max(share, ROUND_LIMIT * said) if said in POWERS else share
         over = said - held if figure.bound == "floor" else held - said
         return (
             -(said if quantity.name == "p_value" and said < 1 else share * BOUND_WITHIN)

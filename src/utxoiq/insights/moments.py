@@ -26,6 +26,8 @@ CLOCK = re.compile(
     r"\b(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d))?(?:\s?(?:UTC|Z|GMT))?",
     re.IGNORECASE,
 )
+HALF_DAY = re.compile(r"\b(?P<hour>\d{1,2})\s?(?P<half>[ap])\.?m\b\.?(?:\s?(?:UTC|Z|GMT))?", re.IGNORECASE)
+"""A full hour, told as one of twelve."""
 ABOUT_MINUTES = 20
 """How far a time told as a round one may be."""
 ODDS_WITHIN = Decimal("1.3")
@@ -80,6 +82,7 @@ def moments(text: str, signal: Signal) -> tuple[str, list[str]]:
     rest = judged(MONTH_FIRST, lambda match: is_day(match[3], match[1], match[2]), rest)
     rest = judged(MONTH_ALONE, lambda match: is_day(match[2], match[1]), rest)
     rest = judged(CLOCK, lambda match: any(_same_clock(match, moment) for moment in moments), rest)
+    rest = judged(HALF_DAY, lambda match: any(_near_hour(match, moment) for moment in moments), rest)
     return rest, [f"a moment the signal doesn't hold ({one})" for one in wrong]
 
 
@@ -100,6 +103,11 @@ def _same_clock(match: re.Match[str], moment: datetime) -> bool:
     seconds = match["second"] is None or int(match["second"]) == moment.second
     apart = abs(60 * int(match["hour"]) + int(match["minute"]) - 60 * moment.hour - moment.minute)
     return apart <= (ABOUT_MINUTES if match["about"] else 0) and seconds
+
+
+def _near_hour(match: re.Match[str], moment: datetime) -> bool:
+    hour = int(match["hour"]) % 12 + (12 if match["half"].lower() == "p" else 0)
+    return abs(60 * hour - 60 * moment.hour - moment.minute) <= ABOUT_MINUTES
 
 
 def _is_month(day: date, month: str) -> bool:

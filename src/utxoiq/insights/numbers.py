@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STOP = (
-    "a an and are as at but by for from had has have if in into is it its of on onto or per than that the to was were "
-    "with"
+    "a an added and are as at but by for from had has have if in into is it its of on onto or per than that the to was "
+    "were with"
 ).split()
 """Words no noun that a number counts stands behind."""
 FILLER = rf"(?:(?!(?:{'|'.join(STOP)})\s)[a-z][a-z-]*\s+)"
@@ -24,7 +24,8 @@ UNITS = {
     "sat/vB": r"(?:sats?|satoshis?)\s*(?:/|per)\s*(?:vb(?:yte)?s?|virtual\s+bytes?)\b|s/vb\b",
     "sat/kvB": r"(?:sats?|satoshis?)\s*(?:/|per)\s*(?:kvb|kilo-?v(?:irtual\s+)?bytes?)\b",
     "sat": r"(?:(?:more|fewer|less)\s+)?(?:sats?|satoshis?)\b",
-    "%": r"%|percent\b|per\s+cent\b|pct\b|(?:percentage\s+)?points?\b|pp\b",
+    "%": r"%|percent\b|per\s+cent\b|pct\b|(?:percentage\s+)?points?\b|pp\b|(?<=\d)th\s+percentile\b|(?<=\.\d)th\b",
+    "orders": r"orders?\s+of\s+magnitude\b",
     "times": r"(?:of\s+)?times\b(?!\s+(?:running|in\s+a\s+row|straight))|x\b|×|-?fold\b",
     "blocks": rf"{FILLER}{{0,2}}?(?:blo?c?ks|heights)\b|blk\b|(?:(?<=-)|(?<=one\s)|(?<=single\s))block\b|"
     r"in\s+a\s+row\b|consecutive\b|block\s+(?:window|lookback|span|period|stretch|range|sums?)\b|straight\b|times\s+running\b",
@@ -42,13 +43,13 @@ UNITS = {
     "months": r"months?\b",
     "years": r"years?\b",
 }
-UNIT = {name: re.compile(rf"[\s+-]*(?:{pattern})", re.IGNORECASE) for name, pattern in UNITS.items()}
+UNIT = {name: re.compile(rf"(?:-plus|[\s+-])*(?:{pattern})", re.IGNORECASE) for name, pattern in UNITS.items()}
 """After a number; tried in this order, the longest match counts."""
 DURATIONS = ("seconds", "minutes", "hours", "days", "weeks", "months", "years")
 SCALES = {"k": 3, "thousand": 3, "m": 6, "mn": 6, "million": 6, "bn": 9, "billion": 9, "tn": 12, "trillion": 12}
 NUMBER = re.compile(
     r"(?<![\w.,])(?P<digits>\d{1,3}(?:[,\u202f\u00a0' ]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e-?\d+)?)"
-    r"(?:\s?(?P<scale>k|thousand|mn|million|bn|billion|tn|trillion|m)\b)?(?![\d])",
+    r"(?P<half>\s+and\s+a\s+half\b)?(?:\s?(?P<scale>k|thousand|mn|million|bn|billion|tn|trillion|m)\b)?(?![\d])",
     re.IGNORECASE,
 )
 SMALL = (
@@ -60,18 +61,22 @@ WORDS = {word: n for n, word in enumerate(SMALL)} | {word: 10 * n for n, word in
 MULTIPLES = {
     "half": Decimal("0.5"), "double": Decimal(2), "doubled": Decimal(2), "twice": Decimal(2), "triple": Decimal(3),
     "tripled": Decimal(3), "thrice": Decimal(3), "quadruple": Decimal(4), "quadrupled": Decimal(4),
+    "quintuple": Decimal(5), "quintupled": Decimal(5),
     "hundredfold": Decimal(100), "thousandfold": Decimal(1000),
     **{f"{word}fold": Decimal(n) for word, n in WORDS.items() if n > 1},
 }  # fmt: skip
 DOZENS = {"half a dozen": 6, "a dozen": 12, "two dozen": 24, "three dozen": 36}
+ORDINALS = "first second third fourth fifth sixth seventh eighth ninth".split()
 PARTS = {
-    "half": Decimal(1) / 2, "third": Decimal(1) / 3, "quarter": Decimal(1) / 4, "fifth": Decimal(1) / 5,
-    "sixth": Decimal(1) / 6, "seventh": Decimal(1) / 7, "eighth": Decimal(1) / 8, "ninth": Decimal(1) / 9,
-    "tenth": Decimal(1) / 10, "twentieth": Decimal(1) / 20, "fortieth": Decimal(1) / 40,
+    "half": Decimal(1) / 2, "quarter": Decimal(1) / 4, "tenth": Decimal(1) / 10, "hundredth": Decimal(1) / 100,
+    **{word: Decimal(1) / n for n, word in enumerate(ORDINALS[2:], 3)},
+    **{f"{word[:-1]}ieth": Decimal(1) / WORDS[word] for word in TENS},
+    **{f"{tens}-{word}": Decimal(1) / (WORDS[tens] + n) for tens in TENS for n, word in enumerate(ORDINALS, 1)},
+    **{f"{word}-hundredth": Decimal(1) / (100 * n) for n, word in enumerate(SMALL[:10]) if n},
 }  # fmt: skip
 FRACTION = re.compile(
-    rf"\b(?<!and )(a|{'|'.join(SMALL[1:])})[\s-]+({'|'.join(PARTS)})s?\b"
-    r"(?! of the (?:past|last|previous))"
+    rf"\b(?<!and )(a|{'|'.join(SMALL[1:])})[\s-]+({'|'.join(sorted(PARTS, key=len, reverse=True))})s?\b"
+    r"(?! of the (?:past|last|previous)| (?:block|time|straight|consecutive)\b)"
     r"(?:\s+of\s+a\s+(?P<scale>million|billion)\b)?",
     re.IGNORECASE,
 )
@@ -129,11 +134,17 @@ LASTED = re.compile(r"\b(\d+)\s+(?:minutes?|min)\s+(?:and\s+)?(\d+)\s+(?:seconds
 ONCE_MORE = re.compile(r"\b(?:twice|thrice)\b(?!\s+(?:as|the|its|that|what|more|over))", re.IGNORECASE)
 """How often something was done, and no multiple."""
 ROUND = re.compile(
-    r"\b(?:hundreds|thousands|dozens|scores(?= of)|millions|billions|countless)\b(?! of (?:a|sats))", re.IGNORECASE
+    r"\b(?:(?:tens|hundreds) of (?:thousands|millions)|hundreds|thousands|dozens|scores(?= of)|millions|billions|"
+    r"countless)\b(?! of (?:a|sats))",
+    re.IGNORECASE,
 )
 """A number nobody counted."""
-MAGNITUDES = {name: Decimal(10) ** power for name, power in (("hundreds", 2), ("thousands", 3), ("millions", 6))}
-"""After `half`: no figure, but a median that is told, or thirty minutes."""
+MAGNITUDES = {
+    name: Decimal(10) ** power
+    for name, power in (("hundreds", 2), ("thousands", 3), ("tens of thousands", 4), ("hundreds of thousands", 5),
+                        ("millions", 6), ("tens of millions", 7), ("hundreds of millions", 8))
+}  # fmt: skip
+HALF_SCALE = re.compile(r"\bhalf a (?P<scale>thousand|million|billion|trillion)\b", re.IGNORECASE)
 
 
 class Figure(NamedTuple):
@@ -154,8 +165,9 @@ def figures_in(text: str) -> Iterator[Figure]:
     """The numbers of a text, in digits and in words."""
     taken: list[range] = []
     for pattern, read in (
-        (LASTED, _composed), (FRACTION, _composed), (IN_MANY, _in_many), (PART_OF, _composed), (DOZEN, _dozen),
-        (NUMBER, _in_digits), (SPELLED, _spelled), (MULTIPLE, _multiple), (ROUND, _uncounted),
+        (LASTED, _composed), (HALF_SCALE, _half_scale), (FRACTION, _composed), (IN_MANY, _in_many),
+        (PART_OF, _composed), (DOZEN, _dozen), (NUMBER, _in_digits), (SPELLED, _spelled), (MULTIPLE, _multiple),
+        (ROUND, _uncounted),
     ):  # fmt: skip
         for match in pattern.finditer(text):
             figure = None if any(match.start() in one for one in taken) else read(text, match)
@@ -167,7 +179,10 @@ def figures_in(text: str) -> Iterator[Figure]:
 def _in_digits(text: str, match: re.Match[str]) -> Figure:
     digits = re.sub(r"[,\u202f\u00a0' ]", "", match["digits"])
     scale = SCALES.get((match["scale"] or "").lower(), 0)
-    figure = _figure(text, match.span(), Decimal(digits).scaleb(scale), _step(digits, scale))
+    value, step = Decimal(digits), _step(digits, scale)
+    if match["half"]:
+        value, step = value + Decimal("0.5"), Decimal("0.5").scaleb(scale)
+    figure = _figure(text, match.span(), value.scaleb(scale), step)
     if figure.unit == "%" and OF_A_BLOCK.match(text, match.end()):
         return figure._replace(unit="blocks", value=figure.value / 100, step=figure.step / 100)
     return figure
@@ -219,6 +234,12 @@ def _in_many(text: str, match: re.Match[str]) -> Figure | None:
     return _figure(text, match.span(), part / whole, step / whole)._replace(unit="number", bound="about")
 
 
+def _half_scale(text: str, match: re.Match[str]) -> Figure:
+    value = Decimal("0.5").scaleb(SCALES[match["scale"].lower()])
+    figure = _figure(text, match.span(), value, value / 10)
+    return figure._replace(bound="about") if figure.bound == "exact" else figure
+
+
 def _dozen(text: str, match: re.Match[str]) -> Figure:
     return _figure(text, match.span(), Decimal(DOZENS[match[0].lower()]), Decimal(1))
 
@@ -250,7 +271,7 @@ def _bound(text: str, start: int, end: int) -> str:
     told = [bound for bound, pattern in BOUNDS.items() if pattern.search(text[:start])]
     if told:
         return told[-1]
-    if text[end : end + 1] == "+":
+    if text[end : end + 1] == "+" or text[end : end + 5] == "-plus":
         return "floor"
     behind = re.match(r"[^.;]{0,12}?\b(?:or\s+(so|thereabouts)|(?:or|and)\s+(more|upwards?|above|over))\b", text[end:])
     if not behind:
@@ -264,8 +285,9 @@ def _unit(text: str, start: int, end: int) -> str | None:
     if "." in text[start:end]:
         found = {name: at for name, at in found.items() if name in PLAIN_UNITS or DIRECT.fullmatch(text, end, at)}
     plain = [(found[name], name) for name in PLAIN_UNITS if name in found]
+    is_offset = re.match(r"\s+(?:heights?|blocks?)?\s*(?:ahead(?! of)|later)\b", text[end:])
     if HEIGHT.search(text[:start]) and not plain and "." not in text[start:end]:
-        return "height"
+        return "blocks" if is_offset else "height"
     if plain:
         return max(plain)[1]
     return min((at, name) for name, at in found.items())[1] if found else None

@@ -21,14 +21,17 @@ EXPLANATION = "confidence_explanation"
 PLAIN = re.compile(r"[A-Za-z0-9 ,.:;!?'’‘“”\"()\[\]%/=~≈±×₿–—‑+<>&#→\u00a0\u202f-]")
 PER_KVB = re.compile(r"(?:(?<=per )|(?<=/))(?:1,?000|(?:a )?thousand) v(?:irtual )?b(?:ytes?)?\b", re.IGNORECASE)
 TO_AND_FRO = re.compile(rf"\b({NAME}|{OTHER})-to-({NAME}|{OTHER})\b")
-GENERIC = re.compile(r"^(?:sim|pool|exchange|government of|the|\s)+\b\s*", re.IGNORECASE)
+GENERIC = re.compile(r"^(?:sim|pool|exchange|government of|republic of|the|\s)+\b\s*", re.IGNORECASE)
 SUFFIX = re.compile(
     r",? (?:Platforms|Holdings|USA|Pool|Scientific|Inc\.?|Mining|Corp\w*|Group|Digital|Technologies|Fund|ETF|Trust)$"
 )
 """What a name may be told without."""
 NAMES = re.compile(rf"({NAME}|{OTHER}|\b[A-Z]\w+)")
 OWN_NAMES = ("entity_name", "pool_name", "ticker", "entity_id", "address", "holder")
-DEMONYMS = {"El Salvador": "Salvadoran", "Bhutan": "Bhutanese", "German": "German", "Ukrain": "Ukrainian"}
+DEMONYMS = (
+    ("El Salvador", "Salvadoran"), ("Bhutan", "Bhutanese"), ("German", "German"), ("German", "Germany"),
+    ("Ukrain", "Ukrainian"), ("Ukrain", "Ukraine"),
+)  # fmt: skip
 SHORTEST = 3
 """Letters of a name that may stand for a longer one."""
 SHORTENED, SURE = 20, 4
@@ -81,7 +84,9 @@ def _short(name: str, words: frozenset[str]) -> Iterator[str]:
     """A name without its generic part; none where a plain word would be left."""
     first = "" if "Government" in name else name.strip().partition(" ")[0].strip(",")
     symbols = (word for word in name.split() if word.isupper())
-    for short in (GENERIC.sub("", name), SUFFIX.sub("", name), first, *symbols):
+    special = GENERIC.sub("", name)
+    own = special.partition(" ")[0].strip(",") if GENERIC.match(name) else ""
+    for short in (special, SUFFIX.sub("", name), first, own, *symbols):
         if len(short) >= SHORTEST and short.lower() not in words:
             yield short
 
@@ -112,7 +117,7 @@ def mask(text: str, signal: Signal) -> str:
         marks.setdefault(str(told["counterparty"]), OTHER)
     words = known_words(signal.signal_type)
     marks |= {short: mark for name, mark in marks.items() for short in _short(name, words)}
-    marks |= {who: mark for name, mark in marks.items() for place, who in DEMONYMS.items() if place in name}
+    marks |= {who: mark for name, mark in marks.items() for place, who in DEMONYMS if place in name}
     marks |= {name.replace("United States", us): mark for name, mark in marks.items() for us in ("US", "U.S.")}
     if len(address := str(told.get("address"))) > SHORTENED:
         text = _replace_short(text, address, r"\w", NAME)

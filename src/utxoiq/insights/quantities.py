@@ -88,6 +88,8 @@ def days_of(signal: Signal) -> set[date]:
     """The days a text may name."""
     known = signal.metadata.get("holdings_as_of")
     days = {moment.date() for moment in times_of(signal)} | set(born_days(signal))
+    if signal.signal_type == "predictive":
+        days |= {day + timedelta(days=1) for day in days}
     try:
         return days | ({date.fromisoformat(known)} if known else set())
     except ValueError:
@@ -135,6 +137,7 @@ def _shares(name: str, share: Decimal) -> Iterator[Quantity]:
     if name in (
         "attributed_share",
         "unknown_share",
+        "inferred_share",
         "block_attributed_share",
         "share",
         "share_of_fees",

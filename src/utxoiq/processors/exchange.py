@@ -43,7 +43,7 @@ class ExchangeProcessor(SignalProcessor):
     """Unusual net flows per exchange and of all together; large deposits and withdrawals; reshuffles, as such."""
 
     signal_type: ClassVar[SignalType] = "exchange"
-    model_version = "exchange-3"
+    model_version = "exchange-4"
     reads = ()
     reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
@@ -54,7 +54,7 @@ class ExchangeProcessor(SignalProcessor):
     defaults: ClassVar[Mapping[str, float]] = {
         "large_btc": 100,
         "net_btc": 100,
-        "net_p": 0.01,
+        "net_p": 0.03,
         "flow_blocks": 6,
         "minimum_sums": 100,
         "quiet_blocks": 12,

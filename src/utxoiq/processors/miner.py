@@ -34,7 +34,7 @@ class MinerProcessor(SignalProcessor):
     what pools pass on."""
 
     signal_type: ClassVar[SignalType] = "miner"
-    model_version = "miner-4"
+    model_version = "miner-5"
     reads = ("txs", "pool", "pool_name", "pool_by", "subsidy", "coinbase_unclaimed", "coinbase_value", "weight")
     reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
@@ -60,7 +60,7 @@ class MinerProcessor(SignalProcessor):
     defaults: ClassVar[Mapping[str, float]] = {
         "minimum_history": 144,
         "recent_blocks": 144,
-        "share_p": 0.001,
+        "share_p": 0.00003,
         "share_change": 0.05,
         "quiet_blocks": 72,
         "shift_quiet_blocks": 288,
@@ -217,8 +217,8 @@ class MinerProcessor(SignalProcessor):
         return signals
 
     def _share_shift(self, context: ProcessingContext) -> list[Signal]:
-        """Pools whose share has shifted; told when it begins: one that had shifted the same way already at some point
-        of the last `shift_quiet_blocks` is not told again."""
+        """Pools whose share has shifted; told when it begins: not one that twice `recent_blocks` show more clearly, nor
+        one that had shifted the same way already at some point of the last `shift_quiet_blocks`."""
         pools = self._pools(context)
         found = shifts(pools, self.thresholds)
         back = 0
@@ -232,6 +232,8 @@ class MinerProcessor(SignalProcessor):
             }
         signals: list[Signal] = []
         for pool, shift in found.items():
+            if shift["recent_blocks"] > self.thresholds["recent_blocks"]:
+                continue
             test = "Fisher's exact test over all pools"
             confidence, basis = chance_confidence(shift["p_value"], len(pools), test)
             metadata = {"pool_name": self._name(pool, context), **shift}

@@ -12,10 +12,18 @@ Pools = Sequence[str | None]
 
 
 def shifts(pools: Pools, thresholds: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Pools whose share of the last `recent_blocks` differs from their share of the blocks before those by
-    `share_change` and more, with less than `share_p` by chance: Fisher's exact test, times the number of pools, all of
-    which are tested at once (Bonferroni)."""
+    """Pools whose share of the last `recent_blocks`, or of twice as many, differs from their share of the blocks before
+    those by `share_change` and more, with less than `share_p` by chance: Fisher's exact test, times the number of
+    pools, all of which are tested at once (Bonferroni). Of the two the less likely, which tells about when it began."""
     size = int(thresholds["recent_blocks"])
+    found = _shifts(pools, size, thresholds)
+    for pool, shift in _shifts(pools, 2 * size, thresholds).items():
+        if pool not in found or shift["p_value"] < found[pool]["p_value"]:
+            found[pool] = shift
+    return found
+
+
+def _shifts(pools: Pools, size: int, thresholds: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     recent, before = pools[-size:], pools[:-size]
     if len(before) < max(1, thresholds["minimum_history"]):
         return {}

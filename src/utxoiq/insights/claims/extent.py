@@ -38,7 +38,9 @@ def certainty(reading: Reading) -> list[str]:
 def completeness(reading: Reading) -> list[str]:
     """Nothing told of all of it, or of most of it, that is true of a part."""
     rest, told = pattern("nearly_all").sub(" ", reading.rest), reading.signal.metadata
-    names = ["all_of", *(("emptied",) if told.get("balance", "amount" in told) else ())]
+    names = [] if 0 in (told.get("balance"), told.get("balance_before")) else ["all_of"]
+    names += ["emptied"] if told.get("balance", "amount" in told) else []
+    names += ["none_before"] if told.get("empty_before") else []
     if told.get("unknown_share") not in (0, 1) and told.get("balance_before") != 0:
         names.append("all_of_it")
     if isinstance(share := told.get("share"), float) and share <= HALF:
@@ -96,7 +98,7 @@ def attribution(reading: Reading) -> list[str]:
     told, found = reading.signal.metadata, list[str]()
     if told.get("unknown_share") == 0:
         found += pattern("told_unattributed").findall(pattern("deniable_known").sub(" ", reading.rest))
-    if told.get("counterparty") == "unknown":
+    if "unknown" in (told.get("counterparty"), told.get("holder")):
         found += pattern("told_attributed").findall(reading.rest)
     return reasons("what labels know is told otherwise", found)
 

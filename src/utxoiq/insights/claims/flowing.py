@@ -8,6 +8,8 @@ from utxoiq.insights.claims.reading import Reading, reasons
 from utxoiq.insights.lexicon import NAME, OTHER, forms_of, listed, pattern, pattern_of_kind, words_in
 from utxoiq.insights.numbers import bound_before
 
+MULTIPLIED = re.compile(r"\b(?:doubled|tripled|quadrupled|quintupled)\b", re.IGNORECASE)
+
 
 def levels(reading: Reading) -> list[str]:
     """No direction but the one the measured value lies in."""
@@ -16,6 +18,7 @@ def levels(reading: Reading) -> list[str]:
         rest = pattern("purged_below").sub(" ", rest)
     up, down = forms_of(rest, "rising"), forms_of(rest, "falling")
     up += ["above"] if pattern("told_above").search(rest) else []
+    up += MULTIPLIED.findall(reading.text)
     rest = pattern("chance_below").sub(" ", rest)
     up += ["higher"] if pattern("told_higher").search(rest) else []
     down += ["below"] if pattern("told_below").search(rest) and not re.search(r"below\s*$", rest) else []
