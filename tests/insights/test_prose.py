@@ -26,7 +26,7 @@ def reasons(text: str, kind: str, part: str = "summary", **told: object) -> str:
         ("payments_resume", "Three transactions in block 900,144. The 144 blocks before it held none."),
         ("purging", "The node's mempool was full, with 14,970 transactions waiting."),
         ("halving", "The subsidy halves from 3.125 BTC to 1.5625 BTC."),
-        ("pool_share_shift", "Ember found 27 of the last 144 blocks, which is 19%. Before, it was 5.9%."),
+        ("pool_share_shift", "Ember found 27 of the last 144 blocks, which is 19%. Before, it was 6.2%."),
         ("pool_streak", "Aster found six blocks in a row."),
         ("large_deposit", "150 BTC came to Borealis in block 900,144. Labels do not know who sent it."),
         ("large_withdrawal", "At least 150 BTC left Borealis in a single transaction."),

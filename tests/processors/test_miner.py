@@ -48,6 +48,7 @@ from utxoiq.history import History, Window
 from utxoiq.models import BLOCK_WEIGHT, BlockData, BlockFacts, MempoolSnapshot, Signal, Transfer
 from utxoiq.processors import MinerProcessor, ProcessorConfig
 from utxoiq.processors.metadata import problems
+from utxoiq.processors.shares import looks
 from utxoiq.units import COIN
 
 
@@ -145,15 +146,24 @@ async def test_a_share_that_rises_is_told_once() -> None:
     (signal,) = await signals(chain[:FIRST_TOLD], chain[FIRST_TOLD])
     assert signal.subject == "ember"
     said_of = signal.metadata
-    recent, before = chain[FIRST_TOLD - 143 : FIRST_TOLD + 1], chain[: FIRST_TOLD - 143]
+    recent, before = chain[FIRST_TOLD - 143 : FIRST_TOLD + 1], chain[FIRST_TOLD - 792 : FIRST_TOLD - 143]
     assert said_of["direction"] == "up"
     assert (said_of["blocks"], said_of["recent_blocks"]) == (sum(f.pool == "ember" for f in recent), 144)
-    assert (said_of["blocks_before"], said_of["window_blocks"]) == (sum(f.pool == "ember" for f in before), 908)
+    assert (said_of["blocks_before"], said_of["window_blocks"]) == (sum(f.pool == "ember" for f in before), 649)
     assert said_of["share"] == round(said_of["blocks"] / 144, 4)
-    assert said_of["share_before"] == round(said_of["blocks_before"] / 908, 4)
+    assert said_of["share_before"] == round(said_of["blocks_before"] / 649, 4)
     assert said_of["pools_tested"] == 5
     assert said_of["pool_name"] == "Ember"
     assert signal.confidence == pytest.approx(1 - said_of["p_value"], abs=1e-6)
+
+
+def test_a_look_back_sees_what_was_seen_then() -> None:
+    """Whether a share had shifted already is judged by the blocks that were looked at then, not by fewer of them."""
+    pools = [str(i) for i in range(1400)]
+    seen = list(looks(pools[-1081:], 1080, 288))
+    assert len(seen) == 289
+    assert {len(one) for one in seen} == {793}
+    assert seen == [next(looks(pools[len(pools) - k - 1081 : len(pools) - k], 1080, 288)) for k in range(289)]
 
 
 @pytest.mark.parametrize(("began", "told"), [(936, ["ember"]), (792, [])])
@@ -257,7 +267,7 @@ async def test_the_first_blocks_of_bitcoin_are_not_called_empty(shared: Path) ->
 async def test_what_a_shift_is_based_on() -> None:
     chosen = case("pool_share_shift")
     (signal,) = await signals(chosen.window, chosen.now)
-    assert signal.confidence_basis["cases"] == 1052
+    assert signal.confidence_basis["cases"] == 793
     assert "Fisher" in signal.confidence_basis["basis"]
 
 

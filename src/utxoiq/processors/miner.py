@@ -12,7 +12,7 @@ from utxoiq.processors.base import ProcessingContext, Seen, SignalProcessor
 from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
 from utxoiq.processors.moves import MOVES, moves
-from utxoiq.processors.shares import concentration, run_of, shifts
+from utxoiq.processors.shares import concentration, looks, run_of, shifts
 from utxoiq.processors.statistics import RULE, chance_confidence, median, rank_confidence
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class MinerProcessor(SignalProcessor):
     defaults: ClassVar[Mapping[str, float]] = {
         "minimum_history": 144,
         "recent_blocks": 144,
-        "share_p": 0.00003,
+        "share_p": 0.0001,
         "share_change": 0.05,
         "quiet_blocks": 72,
         "shift_quiet_blocks": 288,
@@ -219,12 +219,12 @@ class MinerProcessor(SignalProcessor):
     def _share_shift(self, context: ProcessingContext) -> list[Signal]:
         """Pools whose share has shifted; told when it begins: not one that twice `recent_blocks` show more clearly, nor
         one that had shifted the same way already at some point of the last `shift_quiet_blocks`."""
-        pools = self._pools(context)
+        quiet = max(0, int(self.thresholds["shift_quiet_blocks"]))
+        seen = looks(self._pools(context), self.window_size, quiet)
+        pools = next(seen)
         found = shifts(pools, self.thresholds)
-        back = 0
-        while found and back < int(self.thresholds["shift_quiet_blocks"]):
-            back += 1
-            known = shifts(pools[:-back], self.thresholds)
+        while found and (earlier := next(seen, None)):
+            known = shifts(earlier, self.thresholds)
             found = {
                 pool: shift
                 for pool, shift in found.items()

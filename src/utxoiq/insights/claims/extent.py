@@ -41,6 +41,7 @@ def completeness(reading: Reading) -> list[str]:
     names = [] if 0 in (told.get("balance"), told.get("balance_before")) else ["all_of"]
     names += ["emptied"] if told.get("balance", "amount" in told) else []
     names += ["none_before"] if told.get("empty_before") else []
+    names += ["change_returned"] if told.get("change") == 0 else []
     if told.get("unknown_share") not in (0, 1) and told.get("balance_before") != 0:
         names.append("all_of_it")
     if isinstance(share := told.get("share"), float) and share <= HALF:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from utxoiq.insights.claims.reading import Reading, reasons
 from utxoiq.insights.lexicon import NAME, OTHER, forms_of, listed, pattern, pattern_of_kind, words_in
+from utxoiq.insights.moments import blank
 from utxoiq.insights.numbers import bound_before
+
+if TYPE_CHECKING:
+    from utxoiq.models import Signal
 
 MULTIPLIED = re.compile(r"\b(?:doubled|tripled|quadrupled|quintupled)\b", re.IGNORECASE)
 
@@ -16,6 +21,8 @@ def levels(reading: Reading) -> list[str]:
     rest = _without_bounds(reading)
     if reading.signal.kind == "purging":
         rest = pattern("purged_below").sub(" ", rest)
+    if reading.allowed.forecast:
+        rest = pattern("beside_interval").sub(lambda match: _beside(match, reading.signal), rest)
     up, down = forms_of(rest, "rising"), forms_of(rest, "falling")
     up += ["above"] if pattern("told_above").search(rest) else []
     up += MULTIPLIED.findall(reading.text)
@@ -26,6 +33,17 @@ def levels(reading: Reading) -> list[str]:
     neither = [word for word in (*up, *down) if word not in ("above", "below")]
     wrong = {"up": down, "down": up, "both": [], None: neither}[reading.allowed.level]
     return reasons("a direction the signal doesn't show", wrong)
+
+
+def _beside(match: re.Match[str], signal: Signal) -> str:
+    """Blanks for a word that says on which side of the forecast's interval the present value lies, if it does."""
+    told = signal.metadata
+    low, high = told.get("confidence_interval") or (None, None)
+    now, is_above = told.get("current_value"), match[1].lower() in ("above", "over", "beyond")
+    limit = high if is_above else low
+    if now is None or limit is None:
+        return match[0]
+    return blank(match) if (now > limit) == is_above and now != limit else match[0]
 
 
 def _without_bounds(reading: Reading) -> str:

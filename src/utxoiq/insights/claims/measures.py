@@ -19,6 +19,8 @@ SAME_ROLE = (
     "historical", "window", "confidence", "cases", "height", "block", "flow_blocks", "sums", "larger", "p_value",
 )  # fmt: skip
 """Values that may stand where a usual one is told: they tell of how many it is the usual one, or what it is not."""
+SHARE_DIFFERENCES = ("share_difference", "weight_share_difference")
+PERCENT = re.compile(r"\s*(?:%|per ?cent\b)(?![\s-]*points?\b)", re.IGNORECASE)
 RELATIONS = ("_ratio", "_difference", "_rest")
 """How values derived from others are called."""
 
@@ -43,6 +45,18 @@ def units(reading: Reading) -> list[str]:
         *reasons("two units of one figure", pattern("double_unit").findall(reading.text)),
         *reasons("a sum told as that of each", each),
     ]
+
+
+def points(reading: Reading) -> list[str]:
+    """How far a share has shifted is told in points, or as a part of what it was."""
+    wrong = [
+        one.figure.text
+        for one in reading.traced
+        if one.values
+        and all(value.name in SHARE_DIFFERENCES for value in one.values)
+        and PERCENT.match(reading.text, one.figure.end)
+    ]
+    return reasons("points told as percent", wrong)
 
 
 def usual_as_measured(reading: Reading) -> list[str]:
