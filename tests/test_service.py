@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from helpers.ai_servers import EXPLANATION, AiServer, Play
 from helpers.forking import Forked
 from helpers.node.double import NodeDouble
 from helpers.node.interface import RPC_USER, TestNode
@@ -561,6 +562,46 @@ def test_another_node_by_setting(make_node: Callable[..., TestNode], tmp_path: P
         running.until(running.is_ready)
         assert running.terminate() == 0
     agrees(running.db, second, MATURE - WINDOW)
+
+
+def test_another_provider_by_setting(double: NodeDouble, tmp_path: Path) -> None:
+    """Whoever the settings name writes of the next block; what no key makes possible is refused; where a provider turns
+    us away, signals wait until the settings name another."""
+    text = {"headline": "Block {height} is empty", "summary": "It holds no payment. Before it, {empty_before} were so.",
+            "confidence_explanation": EXPLANATION}  # fmt: skip
+
+    def ai(**settings: Any) -> None:
+        lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+        (tmp_path / "new").write_text("\n".join([BASE + TALKATIVE + "[ai]", *lines]))
+        (tmp_path / "new").replace(tmp_path / "run" / "utxoiq.toml")
+
+    def writers(block_hash: str) -> set[str]:
+        of_block = f"signal_id IN (SELECT signal_id FROM signals WHERE block_hash = '{block_hash}')"
+        return {row["provider"] for row in query(running.db, f"SELECT provider FROM insights WHERE {of_block}")}
+
+    with AiServer().serve() as server, started(double, tmp_path / "run", TALKATIVE) as running:
+        compatible = {"provider": "compatible", "model": "llama", "base_url": server.address("compatible"),
+                      "confidence_threshold": 0.0}  # fmt: skip
+        server.plays = [Play(json.dumps(text))]
+        running.until(running.is_ready)
+        assert writers(mined(running, double)) == {"template"}
+        ai(provider="openai")
+        running.until(lambda: running.told("settings refused"))
+        assert writers(mined(running, double)) == {"template"}
+        ai(**compatible)
+        running.until(lambda: writers(mined(running, double)) != {"template"})
+        running.until(lambda: running.value("SELECT count(*) FROM current_signals WHERE NOT processed") == 0)
+        server.plays = [Play(status=401)]
+        waits = mined(running, double)
+        running.until(lambda: running.told("signals wait for narration"))
+        assert writers(waits) == set()
+        ai(provider="template")
+        assert writers(mined(running, double)) <= {"template"}
+        running.until(lambda: writers(waits) == {"template"})
+        assert running.terminate() == 0
+    assert len(server.asked) >= 2
+    assert {asked.body["model"] for asked in server.asked} == {"llama"}
+    agrees(running.db, double, MATURE - WINDOW)
 
 
 def test_labels_are_reloaded(double: NodeDouble, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from utxoiq.config import ConfigurationModule, Reload, Settings, changes_between
 from utxoiq.errors import ConfigError, LabelError, StoreError
-from utxoiq.insights.generator import InsightGenerator
+from utxoiq.insights.generator import InsightGenerator, TemplateProvider
 from utxoiq.insights.providers import provider_of
 from utxoiq.observability import MonitoringModule, configure_logging
 from utxoiq.persistence import open_store
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 Part = Literal["watch", "narrate", "ship", "serve"]
 PARTS: tuple[Part, ...] = get_args(Part)
-SWAPPABLE = ("processors", "labels", "mempool", "node", "esplora", "log")
+SWAPPABLE = ("processors", "labels", "mempool", "node", "esplora", "ai", "log")
 """Settings that take effect while running; the others at the next start."""
 
 
@@ -45,7 +45,7 @@ class Service:
         self.configuration, self._parts = configuration, parts
         settings = self.settings = configuration.settings
         self._refused: Settings | None = None
-        self._provider: AIProvider | None = None
+        self._providers: list[AIProvider] = []
         configure_logging(settings.log.level, settings.log.as_json)
         holder = holder_name()
         with ExitStack() as built:
@@ -62,9 +62,8 @@ class Service:
                 built.callback(self.shipping.close)
             self.watching = None
             if "watch" in parts:
-                at_once = "narrate" in parts and settings.ai.provider == "template"
                 self.watching = Watching(
-                    settings, self.monitoring, holder, narrate=at_once, after_block=self._ring,
+                    settings, self.monitoring, holder, narrate=self._narrates_at_once(settings), after_block=self._ring,
                     between_blocks=self._between_blocks,
                 )  # fmt: skip
                 built.callback(self.watching.close)
@@ -76,16 +75,19 @@ class Service:
         )
         self.overview = Overview(self.store, self.monitoring)
 
+    def _narrates_at_once(self, settings: Settings) -> bool:
+        """Whether a block's commit holds its insights, since nobody is to be asked for words."""
+        return "narrate" in self._parts and settings.ai.provider == "template"
+
     def _writer_of(self, settings: Settings) -> Writer:
         """Raises ConfigError."""
         ai = settings.ai
         budget = Budget(
             ai.usd_a_day, ai.calls_a_day, ai.usd_per_million_tokens_in, ai.usd_per_million_tokens_out, ai.max_tokens
         )
-        if "narrate" in self._parts:
-            self._provider = provider_of(ai, self.monitoring)
-        generator = InsightGenerator(self._provider)
-        return Writer(self.store, generator, budget, confidence_threshold=ai.confidence_threshold)
+        provider = provider_of(ai, self.monitoring) if "narrate" in self._parts else TemplateProvider()
+        self._providers.append(provider)
+        return Writer(self.store, InsightGenerator(provider), budget, confidence_threshold=ai.confidence_threshold)
 
     def _shipping_of(self, settings: Settings, holder: str) -> Shipping | None:
         if "ship" not in self._parts or (settings.warehouse.project is None and len(self._parts) > 1):
@@ -111,8 +113,8 @@ class Service:
                 for task in tasks:
                     task.cancel()
         finally:
-            if self._provider:
-                await self._provider.close()
+            for provider in self._providers:
+                await provider.close()
             self.close()
 
     def close(self) -> None:
@@ -191,8 +193,13 @@ class Service:
         self._remember("applied", settings, changes)
 
     def _apply(self, settings: Settings, names: set[str]) -> None:
+        writer = self._writer_of(settings) if "ai" in names else None
         if self.watching:
             self.watching.apply(settings, names)
+        if writer:
+            self.narrator.use(writer)
+            if self.watching:
+                self.watching.narrate(at_once=self._narrates_at_once(settings))
         if "log" in names:
             configure_logging(settings.log.level, settings.log.as_json)
 

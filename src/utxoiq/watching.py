@@ -74,8 +74,9 @@ class Watching:
         self.persistence = SignalPersistenceModule(store=self.store)
         self.orchestrator = PipelineOrchestrator(
             processors, self.persistence, monitoring, labels=self.labels, commit_retries=COMMIT_RETRIES,
-            insight_generator=InsightGenerator() if narrate else None, balances=self.balances,
+            balances=self.balances,
         )  # fmt: skip
+        self.narrate(at_once=narrate)
         self.mempool = MempoolWatch(
             self._snapshot, self.store, monitoring, lambda: self._settings.mempool.interval_seconds
         )
@@ -157,6 +158,10 @@ class Watching:
             old.close()
         if "processors" in names:
             self.orchestrator.configure(processors)
+
+    def narrate(self, *, at_once: bool) -> None:
+        """Whether the next blocks are narrated within their own commit, or left to a worker."""
+        self.orchestrator.narrate_with(InsightGenerator() if at_once else None)
 
     def _snapshot(self) -> MempoolSnapshot | None:
         live = self._settings.mempool.enabled and self._is_live

@@ -130,6 +130,19 @@ async def test_settings_reach_the_request(server: AiServer, name: str) -> None:
     assert "responseJsonSchema" not in body
 
 
+@pytest.mark.parametrize("name", ["compatible", "openai", "anthropic"])
+async def test_the_environments_proxy_is_used(server: AiServer, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every client of the machine does."""
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    server.plays = [Play()]
+    async with provider_at(server, name, base_url="http://provider.test/v1") as provider:
+        assert (await InsightGenerator(provider).generate(signals()["fee_spike"])).provider == name
+    [asked] = server.asked
+    assert asked.path.startswith("http://provider.test/v1/")
+
+
 @each_provider
 async def test_models_asked_by_default_are_named(server: AiServer, name: str) -> None:
     """And known to the library by which they are asked."""

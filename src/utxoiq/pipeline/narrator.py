@@ -46,9 +46,15 @@ class Narrator:
     ) -> None:
         self._store, self._writer, self._monitoring = store, writer, monitoring
         self._errors, self._holder = errors, holder
-        self._bell = asyncio.Event()
+        self._bell, self._changed = asyncio.Event(), asyncio.Event()
         self._first, self._looked_at = 0, 0.0
         self._told = ""
+
+    def use(self, writer: Writer) -> None:
+        """From the next signal on, and at once where one waits."""
+        self._writer = writer
+        self._changed.set()
+        self.ring()
 
     def ring(self) -> None:
         """There may be signals: look now."""
@@ -62,8 +68,7 @@ class Narrator:
                 found = await self.look()
             except (StoreError, ProviderError) as error:
                 self._tell(error)
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT)
+                wait = FIRST_WAIT if await self._is_changed(wait) else min(2 * wait, LONGEST_WAIT)
                 continue
             wait, self._told = FIRST_WAIT, ""
             if not found:
@@ -84,6 +89,15 @@ class Narrator:
             self._looked_at = time.monotonic()
         groups = await asyncio.to_thread(narration.waiting, self._store, AT_ONCE, self._first, self._holder)
         return sum([await self._take(group) for group in groups])
+
+    async def _is_changed(self, seconds: float) -> bool:
+        """Wait so long, or until there is another writer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        was_set = self._changed.is_set()
+        self._changed.clear()
+        return was_set
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):

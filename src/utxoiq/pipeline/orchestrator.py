@@ -88,6 +88,10 @@ class PipelineOrchestrator:
         self._runners = [ProcessorThread(p) for p in signal_processors if p.config.enabled]
         self._window_size = max((r.processor.window_size for r in self._runners), default=0)
 
+    def narrate_with(self, generator: InsightGenerator | None) -> None:
+        """From the next block on; as `insight_generator` of the constructor."""
+        self._generator = generator
+
     def use_labels(self, labels_of: Callable[[Network], LabelSet]) -> None:
         """Use these labels from the next block on."""
         self._labels_of = labels_of
