@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -59,6 +60,12 @@ def wrong_in(text: str, kind: str, *, of_confidence: bool = False) -> list[str]:
         ("one block in six", "16.66666666666666666666666667"),
         ("seven-tenths of a bitcoin", "0.7"),
         ("40% of a block", "0.4"),
+        ("half a million", "500000"),
+        ("14 and a half years", "14.5"),
+        ("one fifty-ninth", "1.694915254237288135593220339"),
+        ("one five-hundredth", "0.2"),
+        ("tens of thousands", "10000"),
+        ("quintuple", "5"),
     ],
 )
 def test_a_number_in_digits_or_words_is_read(text: str, value: str) -> None:
@@ -96,6 +103,11 @@ def test_words_that_are_pronouns_more_often_than_figures_are_none(text: str) -> 
         ("seven-tenths of a bitcoin", "BTC"),
         ("a quarter of a satoshi per vbyte", "sat/vB"),
         ("500 pct", "%"),
+        ("five orders of magnitude", "orders"),
+        ("the 99.7th", "%"),
+        ("1,000-plus BTC addresses", "BTC"),
+        ("block six heights ahead", "blocks"),
+        ("block 144 ahead of", "height"),
         ("412 lifts block", None),
         ("500", None),
     ],
@@ -117,6 +129,8 @@ def test_a_unit_is_what_stands_beside_the_number(text: str, unit: str | None) ->
         ("less than 20 BTC", "ceiling"),
         ("up to 20 BTC", "ceiling"),
         ("20+ BTC", "floor"),
+        ("20-plus BTC", "floor"),
+        ("sub-20 sat/vB", "ceiling"),
         ("near-20 BTC", "about"),
     ],
 )
@@ -240,3 +254,31 @@ def test_odds_that_chance_falls_short_of_hold(odds: str) -> None:
 def test_longer_odds_than_the_signal_holds_are_told(odds: str) -> None:
     assert wrong_in(f"Chance alone gives {odds}", "pool_share_shift") == [f"odds the signal doesn't hold ({odds})"]
     assert len(wrong_in(odds, "fee_spike")) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("fee_overpaid", "45,000 times the usual, five orders of magnitude"),
+        ("underfilled_block", "75% of a block unused"),
+        ("empty_block", "the first in 145 blocks"),
+        ("fee_spike", "around 10 p.m."),
+    ],
+)
+def test_what_follows_from_values_is_held(kind: str, text: str) -> None:
+    assert wrong_in(text, kind) == []
+
+
+def test_a_round_limit_may_be_further_from_the_value() -> None:
+    """1 is told of what lies below it, as 10 and 100 are; 2 is no such limit."""
+    assert fit("under 1 sat/vB", "0.654", "sat/vB")
+    assert not fit("under 1 sat/vB", "1.1", "sat/vB")
+    assert not fit("under 2 sat/vB", "1.2", "sat/vB")
+
+
+def test_how_long_ago_holdings_were_known() -> None:
+    signal = replace(signals()["accumulation"], created_at=1768867200)  # 20 January 2026
+    traced, wrong, _ = trace("two weeks after they were told, on 5 January 2026", signal)
+    assert (wrong, [one.figure.text for one in traced if not one.values]) == ([], [])
+    traced, _, _ = trace("three weeks after they were told", signal)
+    assert [one.values for one in traced] == [[]]

@@ -21,7 +21,9 @@ def levels(reading: Reading) -> list[str]:
     rest = _without_bounds(reading)
     if reading.signal.kind == "purging":
         rest = pattern("purged_below").sub(" ", rest)
+    beside: list[str] = []
     if reading.allowed.forecast:
+        beside = [m[0] for m in pattern("present_beside").finditer(rest) if _is_beside(m, reading.signal) is False]
         rest = pattern("beside_interval").sub(lambda match: _beside(match, reading.signal), rest)
     up, down = forms_of(rest, "rising"), forms_of(rest, "falling")
     up += ["above"] if pattern("told_above").search(rest) else []
@@ -32,18 +34,23 @@ def levels(reading: Reading) -> list[str]:
     down += ["lower"] if pattern("told_lower").search(rest) else []
     neither = [word for word in (*up, *down) if word not in ("above", "below")]
     wrong = {"up": down, "down": up, "both": [], None: neither}[reading.allowed.level]
-    return reasons("a direction the signal doesn't show", wrong)
+    return reasons("a direction the signal doesn't show", [*wrong, *beside])
 
 
 def _beside(match: re.Match[str], signal: Signal) -> str:
     """Blanks for a word that says on which side of the forecast's interval the present value lies, if it does."""
+    return blank(match) if _is_beside(match, signal) else match[0]
+
+
+def _is_beside(match: re.Match[str], signal: Signal) -> bool | None:
+    """None where the signal does not tell."""
     told = signal.metadata
     low, high = told.get("confidence_interval") or (None, None)
-    now, is_above = told.get("current_value"), match[1].lower() in ("above", "over", "beyond")
+    now, is_above = told.get("current_value"), match["side"].lower() in ("above", "over", "beyond")
     limit = high if is_above else low
     if now is None or limit is None:
-        return match[0]
-    return blank(match) if (now > limit) == is_above and now != limit else match[0]
+        return None
+    return bool(now > limit if is_above else now < limit)
 
 
 def _without_bounds(reading: Reading) -> str:
