@@ -62,6 +62,19 @@ def test_a_broken_line_is_told_in_one_line(broken: str, corpus: Path, capsys: py
     assert f"{corpus}: line 2 is no text with its signal" in err
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"signal_type": "weather"}, {"kind": "of_another_program"}, {"metadata": {"confidence_interval": [1, 2]}},
+     {"metadata": {"seen_at": "2026-01-01", "historical_mean": 3.0, "holdings_as_of": 3}}, {"evidence": {}}],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["fee_spike", "feerate_fall", "congestion"])
+def test_signals_of_others_are_read(kind: str, changed: dict[str, Any], tmp_path: Path) -> None:
+    """What a signal does not hold, or holds in another form, no text may tell; nothing stops the measuring."""
+    row = json.loads(line("It is 1 sat/vB.", is_true=False)) | {"signal": asdict(signals()[kind]) | changed}
+    (file := tmp_path / "others.jsonl").write_text(json.dumps(row))
+    assert words.measure(file)["false_total"] == 1
+
+
 def test_a_missing_corpus_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["words", "--corpus", str(tmp_path / "none.jsonl")]) == 3
     assert capsys.readouterr().err.count("\n") == 1

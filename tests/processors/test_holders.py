@@ -304,6 +304,16 @@ async def test_all_large_holders_are_told_once(each: list[int | None], settings:
     assert len(await kinds(*held(*each, MORE), **settings)) == count
 
 
+async def test_what_was_told_then_is_known_by_what_was_seen_then() -> None:
+    """A gain on the week before was told. A block later the week begins with another block, on which there is a loss,
+    and the gain would have been none: of the day after it nothing is said all the same."""
+    permille = MANY // 1000
+    path = [MANY, *[MANY + 19 * permille] * 1007, MANY + 20 * permille]
+    assert await kinds(*held(*path)) == ["large_holders_gain"]
+    assert await kinds(*held(*path, MANY - 2 * permille), week_quiet=0) == ["large_holders_loss"]
+    assert await kinds(*held(*path, MANY - 2 * permille)) == []
+
+
 async def test_large_ones_are_not_those_a_ledger_does_not_know() -> None:
     """One that keeps scripts from more than a thousand on tells others than the signal claims."""
     assert await kinds(*held(*[MANY] * 144, MORE, least=LARGE_HOLDING)) == ["large_holders_gain"]

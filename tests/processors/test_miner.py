@@ -48,7 +48,6 @@ from utxoiq.history import History, Window
 from utxoiq.models import BLOCK_WEIGHT, BlockData, BlockFacts, MempoolSnapshot, Signal, Transfer
 from utxoiq.processors import MinerProcessor, ProcessorConfig
 from utxoiq.processors.metadata import problems
-from utxoiq.processors.shares import looks
 from utxoiq.units import COIN
 
 
@@ -155,15 +154,6 @@ async def test_a_share_that_rises_is_told_once() -> None:
     assert said_of["pools_tested"] == 5
     assert said_of["pool_name"] == "Ember"
     assert signal.confidence == pytest.approx(1 - said_of["p_value"], abs=1e-6)
-
-
-def test_a_look_back_sees_what_was_seen_then() -> None:
-    """Whether a share had shifted already is judged by the blocks that were looked at then, not by fewer of them."""
-    pools = [str(i) for i in range(1400)]
-    seen = list(looks(pools[-1081:], 1080, 288))
-    assert len(seen) == 289
-    assert {len(one) for one in seen} == {793}
-    assert seen == [next(looks(pools[len(pools) - k - 1081 : len(pools) - k], 1080, 288)) for k in range(289)]
 
 
 @pytest.mark.parametrize(("began", "told"), [(936, ["ember"]), (792, [])])

@@ -14,6 +14,7 @@ from utxoiq.processors.statistics import (
     binomial_p,
     chance_confidence,
     fisher_p,
+    looks,
     median,
     rank_confidence,
     tail_p,
@@ -188,3 +189,13 @@ def test_a_chance_is_never_certainty() -> None:
     found, basis = chance_confidence(0.0, 7, "a test")
     assert found == MOST_CERTAIN < 1
     assert basis == {"basis": "one minus the p-value of a test", "cases": 7, "calibrated": False}
+
+
+def test_a_look_back_sees_what_was_seen_then() -> None:
+    """As many values as the last look, where there are as many; the newest first."""
+    values = list(range(400))
+    seen = list(looks(values[-144:], 133, 11))
+    assert seen == [next(looks(values[len(values) - k - 144 : len(values) - k], 133, 11)) for k in range(12)]
+    assert [len(one) for one in looks([1, 2, 3], 2, 9)] == [2, 2, 1]
+    assert list(looks([1, 2, 3], 5, 0)) == [[1, 2, 3]]
+    assert list(looks([], 5, 3)) == []

@@ -113,8 +113,9 @@ def pattern_of_kind(table: str, signal_type: str, kind: str) -> re.Pattern[str] 
 
 @cache
 def listed(name: str, table: str = "words") -> frozenset[str]:
-    """A list of words in their base form."""
-    return frozenset(tables()[table][name].split())
+    """A list of words in their base form; empty for a type of signal that has none of its own."""
+    words = tables()[table]
+    return frozenset((words.get(name, "") if table == "words_of_type" else words[name]).split())
 
 
 @cache

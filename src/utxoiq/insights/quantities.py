@@ -71,7 +71,7 @@ def units_of(signal: Signal) -> Mapping[str, Unit]:
 def times_of(signal: Signal) -> list[datetime]:
     """The moments a text may name, UTC."""
     units = units_of(signal)
-    told = [value for name, value in signal.metadata.items() if units.get(name) == "time" and value is not None]
+    told = [value for name, value in signal.metadata.items() if units.get(name) == "time" and isinstance(value, int)]
     return [datetime.fromtimestamp(value, UTC) for value in (signal.created_at, *told)]
 
 
@@ -91,7 +91,7 @@ def days_of(signal: Signal) -> set[date]:
     if signal.signal_type == "predictive":
         days |= {day + timedelta(days=1) for day in days}
     try:
-        return days | ({date.fromisoformat(known)} if known else set())
+        return days | ({date.fromisoformat(str(known))} if known else set())
     except ValueError:
         return days
 
@@ -99,12 +99,12 @@ def days_of(signal: Signal) -> set[date]:
 def _quantities(name: str, value: Any, unit: Unit | None, units: Mapping[str, Unit]) -> Iterator[Quantity]:
     if isinstance(value, list) and name == "confidence_interval":
         for one in value:
-            yield from _quantities(name, one, units["predicted_value"], units)
+            yield from _quantities(name, one, units.get("predicted_value"), units)
     elif unit == "horizon":
         yield from _in_time(name, Decimal(HORIZON_BLOCKS.get(value, 0)))
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         of_forecast = name.startswith("historical")
-        yield from _numbers(name, Decimal(repr(value)), units["predicted_value"] if of_forecast else unit)
+        yield from _numbers(name, Decimal(repr(value)), units.get("predicted_value") if of_forecast else unit)
 
 
 def _numbers(name: str, value: Decimal, unit: Unit | None) -> Iterator[Quantity]:

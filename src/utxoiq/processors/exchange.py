@@ -12,7 +12,7 @@ from utxoiq.processors.base import A_MONTH, ProcessingContext, SignalProcessor
 from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
 from utxoiq.processors.moves import HOLDINGS, MOVES, holdings, labels_suffice, moves
-from utxoiq.processors.statistics import chance_confidence, median, tail_p
+from utxoiq.processors.statistics import chance_confidence, looks, median, tail_p
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
@@ -103,14 +103,15 @@ class ExchangeProcessor(SignalProcessor):
     def _excessive(
         self, context: ProcessingContext, flows: BlockFlows, who: str, nets: list[int | None], tested: int
     ) -> list[Signal]:
-        now = self._excess(nets, tested)
+        quiet = max(0, int(self.thresholds["quiet_blocks"]))
+        seen = looks(nets, max(1, self.window_size - quiet) + 1, quiet)
+        now = self._excess(next(seen), tested)
         if now is None:
             return []
         up = now.amount > 0
-        for k in range(1, int(self.thresholds["quiet_blocks"]) + 1):
-            earlier = self._excess(nets[: len(nets) - k], tested)
-            if earlier is not None and (earlier.amount > 0) == up:
-                return []  # the same excess goes on
+        before = (self._excess(earlier, tested) for earlier in seen)
+        if any(one is not None and (one.amount > 0) == up for one in before):
+            return []  # the same excess goes on
         confidence, basis = chance_confidence(now.p, now.sums, "its rank among earlier sums, over all exchanges tested")
         metadata: dict[str, Any] = {
             "entity_id": who,

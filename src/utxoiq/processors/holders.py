@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utxoiq.models import LARGE_HOLDING, BalanceChange
+from utxoiq.processors.statistics import looks
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
@@ -113,20 +114,29 @@ def chained(path: Sequence[Step], least: int) -> Sequence[Step]:
 
 
 def together(balances: BlockBalances, window: Window, thresholds: Mapping[str, float]) -> Iterator[Said]:
-    """What all large holders have together, where it has changed much over the window, at the first block in a while at
-    which it has."""
-    path = [one for one in window.series(held) if one is not None]
-    least, quiet = thresholds["holders_share"], int(thresholds["week_quiet"])
-    if not path or len(path) < thresholds["minimum_history"] or not path[0] or balances.least > LARGE_HOLDING:
+    """What all large holders have together, where it has changed much in a week, at the first block in a while at which
+    it has."""
+    if balances.least > LARGE_HOLDING:
         return
-    change, lately = balances.held - path[0], path[max(0, len(path) - quiet) :]
-    if abs(change) < least * path[0] or any(abs(one - path[0]) >= least * path[0] for one in lately):
+    every, week = [*window.series(held), balances.held], int(thresholds["week_blocks"])
+    seen = looks(every, week + 1, thresholds["week_quiet"])
+    before = _left_behind(next(seen), thresholds)
+    if before is None or any(_left_behind(earlier, thresholds) is not None for earlier in seen):
         return
     metadata = {
-        "amount": abs(change), "held_before": path[0], "held": balances.held, "holders": balances.holders,
-        "limit": LARGE_HOLDING, "window_blocks": len(window),
+        "amount": abs(balances.held - before), "held_before": before, "held": balances.held,
+        "holders": balances.holders, "limit": LARGE_HOLDING, "window_blocks": min(week, len(window)),
     }  # fmt: skip
-    yield Said("large_holders_gain" if change > 0 else "large_holders_loss", "chain", metadata, ())
+    yield Said("large_holders_gain" if balances.held > before else "large_holders_loss", "chain", metadata, ())
+
+
+def _left_behind(look: Sequence[int | None], thresholds: Mapping[str, float]) -> int | None:
+    """What they held at its beginning, where the last of it lies far from that; None where it does not, or too little
+    of it is known."""
+    known = [one for one in look if one is not None]
+    if look[-1] is None or len(known) <= max(1, thresholds["minimum_history"]) or not known[0]:
+        return None
+    return known[0] if abs(known[-1] - known[0]) >= thresholds["holders_share"] * known[0] else None
 
 
 def holder(context: ProcessingContext, one: BalanceChange) -> dict[str, Any]:

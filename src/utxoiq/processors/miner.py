@@ -12,8 +12,8 @@ from utxoiq.processors.base import ProcessingContext, Seen, SignalProcessor
 from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
 from utxoiq.processors.moves import MOVES, moves
-from utxoiq.processors.shares import concentration, looks, run_of, shifts
-from utxoiq.processors.statistics import RULE, chance_confidence, median, rank_confidence
+from utxoiq.processors.shares import concentration, run_of, shifts
+from utxoiq.processors.statistics import RULE, chance_confidence, looks, median, rank_confidence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -220,7 +220,7 @@ class MinerProcessor(SignalProcessor):
         """Pools whose share has shifted; told when it begins: not one that twice `recent_blocks` show more clearly, nor
         one that had shifted the same way already at some point of the last `shift_quiet_blocks`."""
         quiet = max(0, int(self.thresholds["shift_quiet_blocks"]))
-        seen = looks(self._pools(context), self.window_size, quiet)
+        seen = looks(self._pools(context), max(1, self.window_size - quiet) + 1, quiet)
         pools = next(seen)
         found = shifts(pools, self.thresholds)
         while found and (earlier := next(seen, None)):

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from utxoiq.processors.statistics import binomial_p, fisher_p
 
 Pools = Sequence[str | None]
-
-
-def looks(pools: Pools, window: int, quiet: int) -> Iterator[Pools]:
-    """What was to be seen at the last block and at each of the `quiet` before it, the newest first. Of `window` blocks
-    only as many as leave room for that: each is what it was when that block was looked at."""
-    size = max(1, window - quiet) + 1
-    for end in range(len(pools), max(0, len(pools) - quiet - 1), -1):
-        yield pools[max(0, end - size) : end]
 
 
 def shifts(pools: Pools, thresholds: Mapping[str, float]) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,6 +21,13 @@ def median(values: Sequence[float]) -> float:
 def tail(values: Sequence[T], size: float) -> Sequence[T]:
     """The last `size` values: none for 0, all where there are not as many."""
     return values[max(0, len(values) - int(size)) :]
+
+
+def looks(values: Sequence[T], size: int, quiet: float) -> Iterator[Sequence[T]]:
+    """What was to be seen at the last of these and at each of the `quiet` before it, the newest first: the last `size`
+    of them, or as many as there were. Of `size` + `quiet` values each look is what it was when it was taken."""
+    for end in range(len(values), max(0, len(values) - max(0, int(quiet)) - 1), -1):
+        yield values[max(0, end - size) : end]
 
 
 def rank_confidence(less_extreme: int, cases: int) -> tuple[float, dict[str, Any]]:

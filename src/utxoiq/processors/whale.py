@@ -13,7 +13,7 @@ from utxoiq.processors.holders import ALL, CROSSING, LEDGER, WEEK, Said, crossin
 from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
 from utxoiq.processors.moves import WITHIN, stays_perhaps
-from utxoiq.processors.statistics import RULE, chance_confidence, median, rank_confidence, tail_p
+from utxoiq.processors.statistics import RULE, chance_confidence, looks, median, rank_confidence, tail_p
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class WhaleProcessor(SignalProcessor):
     ledger tells balances, those that pass a limit, change much within a week, or all large ones together."""
 
     signal_type: ClassVar[SignalType] = "whale"
-    model_version = "whale-3"
+    model_version = "whale-4"
     reads = ("large_transfers", "large_coins", "coin_blocks_destroyed")
     reads_flows = "of the window"
     kinds: ClassVar[Mapping[str, Mapping[str, Field]]] = {
@@ -79,7 +79,7 @@ class WhaleProcessor(SignalProcessor):
         limit = int(self.thresholds["balance_btc"] * COIN)
         said: list[tuple[Said, Reach]] = [(one, "of the block") for one in crossings(context, balances, limit)]
         said += [(one, "of the window") for one in weekly(context, balances, window, self.thresholds)]
-        said += [(one, "of the window") for one in together(balances, self._week(context), self.thresholds)]
+        said += [(one, "of the window") for one in together(balances, window, self.thresholds)]
         signals: list[Signal] = []
         for (kind, subject, metadata, txids), reach in said:
             signals += self.signal(context, kind, subject, 1.0, LEDGER, metadata, txids, balances=reach)
@@ -142,10 +142,11 @@ class WhaleProcessor(SignalProcessor):
 
     def _coin_age(self, context: ProcessingContext) -> list[Signal]:
         """Value times age of all coins the block spends, at the first block in a while that has so much."""
-        ages = [*self._week(context).series(coin_age), context.facts.coin_blocks_destroyed]
+        every = [*self.window(context).series(coin_age), context.facts.coin_blocks_destroyed]
+        seen = looks(every, int(self.thresholds["week_blocks"]) + 1, self.thresholds["quiet_blocks"])
+        ages = next(seen)
         p = self._spike(ages)
-        quiet = range(1, min(int(self.thresholds["quiet_blocks"]), len(ages) - 1) + 1)
-        if p is None or any(self._spike(ages[:-k]) is not None for k in quiet):
+        if p is None or any(self._spike(earlier) is not None for earlier in seen):
             return []
         now, known = ages[-1] or 0, [age for age in ages[:-1] if age is not None]
         usual = median(known)
