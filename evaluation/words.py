@@ -1,12 +1,14 @@
 """How true the words are: a corpus of true paraphrases and subtle falsehoods through the checker.
 
 `python -m evaluation words [--corpus FILE] [--json]`: one object with false_total, false_passed,
-true_total, true_passed and the classes of falsehood.
+true_total, true_passed and the classes of falsehood. A file whose name ends in .gz is unpacked.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
@@ -19,6 +21,7 @@ from utxoiq.insights.texts import has_slots, reasons_against, reasons_against_pr
 from utxoiq.models import Signal
 
 HELD_OUT = Path(__file__).parent / "corpus" / "held_out.jsonl"
+DEVELOPED_ON = HELD_OUT.with_name("dev.jsonl.gz")
 
 
 class Line(NamedTuple):
@@ -34,8 +37,9 @@ def corpus(file: Path) -> Iterator[Line]:
     """The lines of a corpus. Raises InputRefused with the line that can't be read."""
     known = {field.name for field in fields(Signal)}
     try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        data = file.read_bytes()
+        text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputRefused(f"{file}: can't be read ({error})") from error
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():

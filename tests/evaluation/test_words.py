@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -75,6 +76,20 @@ def test_signals_of_others_are_read(kind: str, changed: dict[str, Any], tmp_path
     assert words.measure(file)["false_total"] == 1
 
 
+def test_a_packed_corpus_is_the_same(corpus: Path, tmp_path: Path) -> None:
+    (packed := tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(corpus.read_bytes()))
+    assert words.measure(packed) == words.measure(corpus)
+
+
+@pytest.mark.parametrize("data", [b"", b"no gzip", gzip.compress(b"{}" * 99)[:-9], gzip.compress(b"\xff\n")])
+def test_a_packed_corpus_that_is_broken_is_told_in_one_line(
+    data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (packed := tmp_path / "packed.jsonl.gz").write_bytes(data)
+    assert main(["words", "--corpus", str(packed)]) == (3 if data else 0)
+    assert capsys.readouterr().err.count("\n") == (1 if data else 0)
+
+
 def test_a_missing_corpus_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["words", "--corpus", str(tmp_path / "none.jsonl")]) == 3
     assert capsys.readouterr().err.count("\n") == 1
@@ -90,7 +105,7 @@ def test_the_held_out_corpus_is_measured_unless_another_is_named(monkeypatch: py
 
 def test_what_it_was_developed_on_stays_told_apart(tmp_path: Path) -> None:
     """Of every eighth line: no falsehood passes, and nine in ten true texts do."""
-    lines = words.HELD_OUT.with_name("dev.jsonl").read_text("utf-8").splitlines()[::8]
+    lines = gzip.decompress(words.DEVELOPED_ON.read_bytes()).decode().splitlines()[::8]
     (file := tmp_path / "part.jsonl").write_text("\n".join(lines), "utf-8")
     found = words.measure(file)
     assert found["false_passed"] == 0, found["by_lie"]

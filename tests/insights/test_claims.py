@@ -11,6 +11,7 @@ from insights.test_checker import signals
 from insights.test_prose import reasons
 from utxoiq.insights.prose import EXPLANATION, check_prose
 from utxoiq.processors.calibration import BASIS
+from utxoiq.units import COIN
 
 UNKNOWN = {"counterparty": "unknown", "unknown_share": 1.0, "attributed_share": 0.0}
 KNOWN = {"counterparty": "Zebra", "unknown_share": 0.0, "attributed_share": 1.0}
@@ -171,3 +172,11 @@ def test_signals_of_others_may_lack_any_value(metadata: dict[str, object]) -> No
     for signal in signals().values():
         strange = replace(signal, metadata=metadata, inputs={}, confidence_basis={})
         assert check_prose({"summary": "It paid 21 sat/vB."}, strange)
+
+
+@pytest.mark.parametrize(("bound", "told"), [("less", ""), ("more", "a comparison that does not hold (2,000)")])
+def test_what_is_held_is_compared_with_what_was_known(bound: str, told: str) -> None:
+    """Of 2,000 BTC known, labels know 1,900."""
+    text = f"Its labelled addresses held {bound} than the 2,000 BTC known on 5 January 2026."
+    found = reasons(text, "treasury/internal_reshuffle", labelled_balance=1_900 * COIN, labelled_addresses=9)
+    assert found == (f"summary: {told}" if told else "")

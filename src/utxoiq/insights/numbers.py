@@ -129,6 +129,7 @@ HALF_OF = re.compile(
     r"\s+(?:of\s+)?(?:the\s+|a\s+)?(?:block|transactions|its|past|last|previous|earlier|comparable|other)\b|\s*(?:an\s+)?hour",
     re.IGNORECASE,
 )
+"""After `half`: no figure, but a median that is told, or thirty minutes."""
 LASTED = re.compile(r"\b(\d+)\s+(?:minutes?|min)\s+(?:and\s+)?(\d+)\s+(?:seconds?|s)\b", re.IGNORECASE)
 """A time in two units."""
 ONCE_MORE = re.compile(r"\b(?:twice|thrice)\b(?!\s+(?:as|the|its|that|what|more|over))", re.IGNORECASE)
@@ -145,6 +146,7 @@ MAGNITUDES = {
                         ("millions", 6), ("tens of millions", 7), ("hundreds of millions", 8))
 }  # fmt: skip
 HALF_SCALE = re.compile(r"\bhalf a (?P<scale>thousand|million|billion|trillion)\b", re.IGNORECASE)
+"""Half of a large round number."""
 
 
 class Figure(NamedTuple):

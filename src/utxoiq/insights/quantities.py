@@ -88,7 +88,7 @@ def days_of(signal: Signal) -> set[date]:
     """The days a text may name."""
     known = signal.metadata.get("holdings_as_of")
     days = {moment.date() for moment in times_of(signal)} | set(born_days(signal))
-    if signal.signal_type == "predictive":
+    if signal.metadata.get("forecast_horizon") == "24h":
         days |= {day + timedelta(days=1) for day in days}
     try:
         return days | ({date.fromisoformat(str(known))} if known else set())

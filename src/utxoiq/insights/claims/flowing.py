@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from utxoiq.models import Signal
 
 MULTIPLIED = re.compile(r"\b(?:doubled|tripled|quadrupled|quintupled)\b", re.IGNORECASE)
+"""Rises that are figures, too."""
 
 
 def levels(reading: Reading) -> list[str]:

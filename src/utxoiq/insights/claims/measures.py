@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from utxoiq.insights.claims.reading import CLAUSE_END, Reading, reasons, sentences
 from utxoiq.insights.lexicon import pattern
+from utxoiq.units import COIN
 
 if TYPE_CHECKING:
     from utxoiq.insights.derived import Quantity
@@ -145,6 +146,18 @@ def _in_its_role(one: Traced, reading: Reading) -> bool:
         return False
     called = [name for name in ("fee", "change") if pattern(f"called_{name}").search(before)]
     return not called or any(name.startswith(called[-1]) for name in names)
+
+
+def holdings(reading: Reading) -> list[str]:
+    """What labels know to be held lies above, or below, what was last told to be held as it is told."""
+    told = reading.signal.metadata
+    balance, known = told.get("labelled_balance"), told.get("known_holdings")
+    if balance is None or known is None:
+        return []
+    untrue = "floor" if balance <= known else "ceiling"
+    beside = [one.figure for one in reading.traced if any(value.name == "known_holdings" for value in one.values)]
+    exact = [figure for figure in beside if figure.unit == "BTC" and figure.value * COIN == known]
+    return reasons("a comparison that does not hold", [one.text for one in exact if one.bound == untrue])
 
 
 def _own(one: Traced) -> list[Quantity]:
