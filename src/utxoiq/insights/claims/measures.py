@@ -155,8 +155,8 @@ def holdings(reading: Reading) -> list[str]:
     if balance is None or known is None:
         return []
     untrue = "floor" if balance <= known else "ceiling"
-    beside = [one.figure for one in reading.traced if any(value.name == "known_holdings" for value in one.values)]
-    exact = [figure for figure in beside if figure.unit == "BTC" and figure.value * COIN == known]
+    alone = [one for one in reading.traced if {value.name for value in one.values} == {"known_holdings"}]
+    exact = [one.figure for one in alone if one.figure.unit == "BTC" and one.figure.value * COIN == known]
     return reasons("a comparison that does not hold", [one.text for one in exact if one.bound == untrue])
 
 
