@@ -97,7 +97,10 @@ def _names(text: str) -> list[str]:
 
 def _numbers(text: str) -> list[int]:
     ends = [[int(end) for end in name.split("-")] for name in _names(text)]
-    return [number for first, *last in ends for number in range(first, (last or [first])[-1] + 1)]
+    numbers = [number for first, *last in ends for number in range(first, (last or [first])[-1] + 1)]
+    if not numbers:
+        raise ValueError(text)
+    return numbers
 
 
 def _count(text: str) -> int:

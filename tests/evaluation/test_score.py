@@ -189,6 +189,9 @@ def test_seeds_are_named_one_by_one_or_by_range(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(runs, "perform_all", lambda *_: [])
     assert main(["score", "--seeds", "1,7-9,3", "--json"]) == 0
     assert asked == [[1, 7, 8, 9, 3]]
+    for wrong in ("9-7", "", "a", "1-b"):
+        with pytest.raises(SystemExit):
+            main(["score", "--seeds", wrong])
 
 
 @pytest.mark.parametrize("wrong", [["--seeds", "x"], ["--seeds", "1", "--blocks", "0"], []])

@@ -18,7 +18,7 @@ from persistence.records import chain, insight, record, run, signal
 from persistence.test_leases import ELSEWHERE, LONG
 from pipeline.simulated import blocks, query, world
 from processors.chains import loose
-from utxoiq.errors import InsightRefused, LeaseLost, StoreUnavailable
+from utxoiq.errors import InsightRefused, LeaseLost, ProviderUnavailable, StoreUnavailable
 from utxoiq.insights.generator import InsightGenerator
 from utxoiq.models import BlockData, Insight, Signal
 from utxoiq.observability import MonitoringModule
@@ -117,6 +117,29 @@ def signals(store: SqliteStore) -> list[Signal]:
 
 
 # What it does
+
+
+async def test_another_writer_is_not_kept_waiting(
+    store: SqliteStore, path: Path, signals: list[Signal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever pause the failures of the one before had brought on; and his own failure brings on a pause again."""
+
+    class Away(Author):
+        async def when_asked(self, signal: Signal) -> None:
+            raise ProviderUnavailable("nobody there")
+
+    monkeypatch.setattr(narrator, "FIRST_WAIT", 10.0 * HUNG)
+    away, made = Away(), narrator_of(store, Away())
+    made.use(Author())
+    async with at_work(made):
+        await until(lambda: told(path) == once(signals))
+        made.use(away)
+        more = connected(store, TRUNK[3])
+        await until(lambda: len(away.asked) == 1)
+        await asyncio.sleep(0.1)
+        assert len(away.asked) == 1
+        made.use(Author())
+        await until(lambda: told(path) == once([*signals, *more]))
 
 
 async def test_it_narrates_what_waits(store: SqliteStore, path: Path, signals: list[Signal]) -> None:

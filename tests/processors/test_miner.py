@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -46,8 +46,9 @@ from utxoiq.entities.labels import labels_for
 from utxoiq.facts.compute import compute_facts
 from utxoiq.history import History, Window
 from utxoiq.models import BLOCK_WEIGHT, BlockData, BlockFacts, MempoolSnapshot, Signal, Transfer
-from utxoiq.processors import MinerProcessor, ProcessorConfig
+from utxoiq.processors import MinerProcessor, ProcessorConfig, miner
 from utxoiq.processors.metadata import problems
+from utxoiq.processors.shares import shifts
 from utxoiq.units import COIN
 
 
@@ -154,6 +155,20 @@ async def test_a_share_that_rises_is_told_once() -> None:
     assert said_of["pools_tested"] == 5
     assert said_of["pool_name"] == "Ember"
     assert signal.confidence == pytest.approx(1 - said_of["p_value"], abs=1e-6)
+
+
+async def test_every_look_back_at_shares_is_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at fewer blocks would not find what was found then, and the shift would be told again."""
+    looked: list[int] = []
+
+    def once(pools: Sequence[str | None], thresholds: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+        looked.append(len(pools))
+        return shifts(pools, thresholds) if len(looked) == 1 else {}
+
+    monkeypatch.setattr(miner, "shifts", once)
+    chain = rising_pool()
+    await signals(chain[100:1180], chain[1180])
+    assert looked == [793] * 289
 
 
 @pytest.mark.parametrize(("began", "told"), [(936, ["ember"]), (792, [])])

@@ -64,6 +64,7 @@ class Narrator:
         """Until cancelled. A store or a provider that is busy or down is tried again; signals wait meanwhile."""
         wait = FIRST_WAIT
         while True:
+            self._changed.clear()
             try:
                 found = await self.look()
             except (StoreError, ProviderError) as error:
@@ -95,9 +96,7 @@ class Narrator:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
-        was_set = self._changed.is_set()
-        self._changed.clear()
-        return was_set
+        return self._changed.is_set()
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):

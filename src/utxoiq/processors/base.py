@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from utxoiq.errors import ConfigError
 from utxoiq.history import Past, Window
 from utxoiq.models import REAL_NETWORK, BlockBalances, BlockFacts, BlockFlows, Signal, SignalType, digest
 from utxoiq.processors.calibration import Calibrated, packaged, resolved
+from utxoiq.processors.statistics import looks
 
 if TYPE_CHECKING:
     from utxoiq.entities.labels import LabelSet
     from utxoiq.models import BlockData, Forecast, MempoolSnapshot
     from utxoiq.processors.metadata import Field
 
+T = TypeVar("T")
 FACTS_READ_BY_ALL = ("blockhash", "height", "time", "simulated")
 Reach = Literal["never", "of the block", "of the window"]
 A_MONTH = 4320
@@ -143,6 +145,12 @@ class SignalProcessor(ABC):
     def window(self, context: ProcessingContext) -> Window:
         """The last `window_size` blocks before this one."""
         return context.window.last(self.window_size)
+
+    def looks_back(self, values: Sequence[T], quiet: float) -> Iterator[Sequence[T]]:
+        """Of the window's values and this block's: what is to be seen now, and what was at each of the `quiet` blocks
+        before, the newest first. Each look is so much shorter than the window that none is cut off at its edge."""
+        blocks = max(0, int(quiet))
+        return looks(values, max(1, self.window_size - blocks) + 1, blocks)
 
     def inputs(
         self, context: ProcessingContext, mempools: Seen | None = None, balances: Reach = "never"

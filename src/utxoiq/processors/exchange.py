@@ -12,7 +12,7 @@ from utxoiq.processors.base import A_MONTH, ProcessingContext, SignalProcessor
 from utxoiq.processors.kin import Ground
 from utxoiq.processors.metadata import Field, having
 from utxoiq.processors.moves import HOLDINGS, MOVES, holdings, labels_suffice, moves
-from utxoiq.processors.statistics import chance_confidence, looks, median, tail_p
+from utxoiq.processors.statistics import chance_confidence, median, tail_p
 from utxoiq.units import COIN
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ class ExchangeProcessor(SignalProcessor):
     def _excessive(
         self, context: ProcessingContext, flows: BlockFlows, who: str, nets: list[int | None], tested: int
     ) -> list[Signal]:
-        quiet = max(0, int(self.thresholds["quiet_blocks"]))
-        seen = looks(nets, max(1, self.window_size - quiet) + 1, quiet)
+        seen = self.looks_back(nets, self.thresholds["quiet_blocks"])
         now = self._excess(next(seen), tested)
         if now is None:
             return []

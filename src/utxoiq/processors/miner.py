@@ -188,10 +188,10 @@ class MinerProcessor(SignalProcessor):
         size, quiet = (max(1, int(self.thresholds[name])) for name in ("concentration_blocks", "quiet_blocks"))
         if pool is None or len(pools) < size + quiet:
             return []
-        recent = pools[-size:]
+        seen = looks(pools, size, quiet)
+        recent = next(seen)
         p = concentration(recent, pool, self.thresholds)
-        earlier = (pools[len(pools) - k - size : len(pools) - k] for k in range(1, quiet + 1))
-        if p is None or any(concentration(look, pool, self.thresholds) is not None for look in earlier):
+        if p is None or any(concentration(earlier, pool, self.thresholds) is not None for earlier in seen):
             return []
         confidence, basis = chance_confidence(p, size, "a share no larger than the limit")
         metadata = {
@@ -219,8 +219,7 @@ class MinerProcessor(SignalProcessor):
     def _share_shift(self, context: ProcessingContext) -> list[Signal]:
         """Pools whose share has shifted; told when it begins: not one that twice `recent_blocks` show more clearly, nor
         one that had shifted the same way already at some point of the last `shift_quiet_blocks`."""
-        quiet = max(0, int(self.thresholds["shift_quiet_blocks"]))
-        seen = looks(self._pools(context), max(1, self.window_size - quiet) + 1, quiet)
+        seen = self.looks_back(self._pools(context), self.thresholds["shift_quiet_blocks"])
         pools = next(seen)
         found = shifts(pools, self.thresholds)
         while found and (earlier := next(seen, None)):
